@@ -1,0 +1,47 @@
+# theramap: `make demo` and `make test` each work alone in a fresh clone.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; \
+  done || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements.lock
+# PyTorch's own index has the CPU build; a plain `torch` from PyPI brings gigabytes of CUDA.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+GPU ?= 0
+STAMP := $(VENV)/.installed-gpu$(GPU)
+
+.PHONY: demo test test-slow bench lint types lock system-packages clean
+
+demo: $(STAMP)
+	$(BIN)/theramap demo demo-out
+
+test: $(STAMP) system-packages
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(STAMP) system-packages
+	$(BIN)/pytest -m slow --timeout 1200
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+$(STAMP): pyproject.toml $(LOCK) .ci/install
+	PYTHON="$(PYTHON)" VENV="$(VENV)" LOCK="$(LOCK)" GPU="$(GPU)" TORCH_INDEX="$(TORCH_INDEX)" .ci/install
+	touch $@
+
+# What the integration tests need beside Python; without root they say by name what is missing.
+system-packages:
+	@.ci/system-packages
+
+lock:
+	PYTHON="$(PYTHON)" .ci/lock > $(LOCK).new && mv $(LOCK).new $(LOCK)
+
+clean:
+	rm -rf $(VENV) demo-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,100 @@
+"""The graph, in reading order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from monai.deploy.core import Application
+
+from operators.domain import Protocol, ResultProfile
+from operators.quantification.operator import QuantifyOperator
+from operators.results.operator import ManifestOperator, ResultOperator, Writer
+from operators.results.pictures import write_pictures
+from operators.results.seg import write_seg
+from operators.results.sr import write_srs
+from operators.segmentation.operator import SegmentOperator
+from operators.study.operator import LoadOperator, SelectOperator
+from operators.trace import Trace
+from operators.volume.operator import VolumeOperator
+
+WRITERS: Mapping[str, Writer] = {"seg": write_seg, "sr": write_srs, "pictures": write_pictures}
+
+
+class TheramapApplication(Application):
+    """A PET/CT study folder in; DICOM SEG, structured report, pictures and results.json out.
+
+    Parameters
+    ----------
+    input_path, output_path : Path
+        Folders of the studies and of their results.
+    protocols : mapping of str to Protocol
+        The tracers' rules.
+    profile : ResultProfile
+        How results present themselves.
+    versions : mapping of str to str
+        What results.json says of the software.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    method : str or None
+        Segmentation method in place of the job's and the protocol's.
+    writers : mapping of str to callable
+        The results to write, by operator name: :data:`WRITERS` or some of them.
+    trace : Trace
+        Takes times and outcomes.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_path: Path,
+        output_path: Path,
+        protocols: Mapping[str, Protocol],
+        profile: ResultProfile,
+        versions: Mapping[str, str],
+        device: str,
+        method: str | None,
+        writers: Mapping[str, Writer],
+        trace: Trace,
+    ) -> None:
+        self._input, self._output = input_path, output_path
+        self._protocols, self._profile, self._versions = protocols, profile, versions
+        self._device, self._method, self._trace = device, method, trace
+        self._writers = writers
+        # Our own command line is not Holoscan's to read.
+        super().__init__([sys.executable, "theramap"])
+
+    def compose(self) -> None:
+        """load ▸ select ▸ volume ▸ segment ▸ quantify ▸ (SEG, SR, pictures) ▸ results.json."""
+        trace, profile = self._trace, self._profile
+        load = LoadOperator(
+            self,
+            name="load",
+            input_path=self._input,
+            output_path=self._output,
+            method=self._method,
+            trace=trace,
+        )
+        select = SelectOperator(self, name="select", protocols=self._protocols, trace=trace)
+        volume = VolumeOperator(self, name="volume", trace=trace)
+        segment = SegmentOperator(self, name="segment", device=self._device, trace=trace)
+        quantify = QuantifyOperator(self, name="quantify", trace=trace)
+        manifest = ManifestOperator(
+            self,
+            name="manifest",
+            results=tuple(self._writers),
+            profile=profile,
+            versions=self._versions,
+            device=self._device,
+            trace=trace,
+        )
+        self.add_flow(load, select, {("case", "case")})
+        self.add_flow(select, volume, {("selection", "selection")})
+        self.add_flow(volume, segment, {("volumes", "volumes")})
+        self.add_flow(segment, quantify, {("segmented", "segmented")})
+        for name, writer in self._writers.items():
+            result = ResultOperator(self, name=name, writer=writer, profile=profile, trace=trace)
+            self.add_flow(quantify, result, {("quantified", "quantified")})
+            self.add_flow(result, manifest, {("files", name)})
+        self.add_flow(quantify, manifest, {("quantified", "quantified")})

@@ -1,0 +1,117 @@
+"""The ``theramap`` command. What is heavy is imported inside the commands: the help must be instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+cli = typer.Typer(
+    name="theramap",
+    help="AI on theranostic PET/CT: a study folder in, DICOM SEG and structured report out. Research software.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Input = Annotated[Path, typer.Argument(help="Folder of DICOM files, with or without a job.json.")]
+Output = Annotated[Path, typer.Argument(help="Folder of the results.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda: where networks run.")]
+Method = Annotated[str | None, typer.Option(help="Segmentation method in place of the protocol's.")]
+
+
+@cli.command()
+def run(
+    input_folder: Input,
+    output_folder: Output,
+    device: Device = None,
+    method: Method = None,
+) -> None:
+    """Run every PET/CT study of a folder; exit code 2 when one is refused."""
+    from app.report import print_results, progress
+    from app.run import run as run_map
+
+    settings = _settings(device=device)
+    with progress() as listener:
+        code, trace = run_map(input_folder, output_folder, settings, method=method, listener=listener)
+    print_results(output_folder, trace)
+    raise typer.Exit(code)
+
+
+@cli.command()
+def suv(
+    series_folder: Annotated[Path, typer.Argument(help="Folder of one PET series.")],
+    json: Annotated[Path | None, typer.Option(help="Write how the SUV was computed to this file.")] = None,
+    nifti: Annotated[Path | None, typer.Option(help="Write the SUVbw volume to this .nii.gz file.")] = None,
+) -> None:
+    """Compute SUVbw of one PET series alone; exit code 2 when it is refused."""
+    from app.suv import run_suv
+
+    raise typer.Exit(run_suv(series_folder, json, nifti))
+
+
+@cli.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(help="An empty folder, made when it is not there.")],
+    tracer: Annotated[str, typer.Option(help="fdg, psma, sstr or fapi.")] = "fdg",
+    vendor: Annotated[str, typer.Option(help="ge, siemens or philips.")] = "ge",
+    seed: Annotated[int, typer.Option(help="Same seed, same study.")] = 0,
+) -> None:
+    """Write a phantom PET/CT study with lesions of known place, volume and uptake."""
+    from app.demo.phantom import PhantomSpec, write_phantom
+
+    if folder.is_dir() and any(folder.iterdir()):
+        _fail(f"{folder} is not empty")
+    try:
+        spec = PhantomSpec(tracer=tracer, vendor=vendor, seed=seed)  # type: ignore[arg-type]
+    except ValueError as error:
+        _fail(str(error))
+    truth = write_phantom(folder, spec)
+    typer.echo(f"{len(truth.lesions)} lesions, study {truth.study_instance_uid}, in {folder}")
+
+
+@cli.command()
+def demo(output_folder: Output = Path("demo-out")) -> None:
+    """Build the phantom study, run the MAP on it on the CPU and show the report."""
+    from app.demo import run_demo
+
+    raise typer.Exit(run_demo(output_folder))
+
+
+@cli.command()
+def version() -> None:
+    """Print the versions of theramap and of what it stands on."""
+    from app.run import software_versions
+
+    for name, number in software_versions().items():
+        typer.echo(f"{name} {number}")
+
+
+def _settings(**options: str | None) -> Settings:
+    from pydantic import ValidationError
+
+    from app.settings import Settings
+
+    try:
+        return Settings.model_validate({name: value for name, value in options.items() if value is not None})
+    except (ValidationError, FileNotFoundError) as error:
+        _fail(f"settings: {error}")
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Entry of the console script."""
+    cli(prog_name="theramap")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

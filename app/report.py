@@ -1,0 +1,57 @@
+"""What a person at a terminal sees: the steps as they run, and the report as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from operators.trace import Listener, Trace
+
+STEPS = ("load", "select", "volume", "segment", "quantify", "seg", "sr", "pictures")
+
+
+@contextmanager
+def progress() -> Iterator[Listener]:
+    """Show the running step on a terminal; say nothing anywhere else."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _step, _event: None
+        return
+    with console.status("starting") as status:
+
+        def listen(step: str, event: str) -> None:
+            if event == "started" and step in STEPS:
+                status.update(f"{step}  ({STEPS.index(step) + 1} of {len(STEPS)})")
+
+        yield listen
+
+
+def print_results(output: Path, trace: Trace) -> None:
+    """Print every study's results.json as a table and where its files lie."""
+    console = Console()
+    paths = [outcome.results_json for outcome in trace.outcomes] or [output / "results.json"]
+    for path in paths:
+        _print_study(console, path.parent, json.loads(path.read_text(encoding="utf-8")))
+
+
+def _print_study(console: Console, folder: Path, results: dict[str, Any]) -> None:
+    if results["status"] == "refused":
+        reason = results["reason"]
+        tag = f" [dim]{reason['tag']}[/dim]" if reason.get("tag") else ""
+        console.print(f"[bold red]refused[/bold red] {reason['code']}: {reason['sentence']}{tag}")
+    else:
+        console.print(_lesion_table(results))
+        console.print(f"[bold]{results['totals']['withheld'] or 'Tumour totals are in results.json.'}[/bold]")
+        for note in results["notes"]:
+            console.print(f"[yellow]{note['code']}[/yellow] {note['sentence']}")
+    for entry in results["set_aside"]:
+        console.print(f"[dim]set aside {entry['path']}: {entry['code']} {entry['reason']}[/dim]", soft_wrap=True)
+    for file in results.get("files", []):
+        console.print(f"{file['kind']:>8}  {folder / file['path']}", soft_wrap=True)
+    console.print(f" results  {folder / 'results.json'}", soft_wrap=True)

@@ -1,0 +1,118 @@
+"""One run of the MAP: an input folder through the graph, and how it ended."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from enum import IntEnum
+from importlib.metadata import version
+from pathlib import Path
+
+from app.settings import Settings
+from operators.domain import ResultProfile, RunFacts
+from operators.errors import InputRefusal
+from operators.trace import Listener, Trace, peak_memory_mib
+
+STACK_BYTES = 32 * 1024 * 1024
+"""Holoscan asks for a stack of 32 MiB."""
+
+VERSIONED = (
+    "theramap",
+    "holoscan-cu13",
+    "monai-deploy-app-sdk",
+    "pydicom",
+    "highdicom",
+    "numpy",
+    "scipy",
+    "torch",
+)
+
+
+class ExitCode(IntEnum):
+    """What the process returns."""
+
+    COMPLETED = 0
+    FAILED = 1
+    """A fault of the program: the log tells."""
+    REFUSED = 2
+    """At least one study was refused: results.json tells why."""
+
+
+def run(
+    input_path: Path,
+    output_path: Path,
+    settings: Settings,
+    *,
+    method: str | None = None,
+    listener: Listener | None = None,
+) -> tuple[ExitCode, Trace]:
+    """Run every study of a folder through the graph.
+
+    Parameters
+    ----------
+    input_path : Path
+        Folder of DICOM files, nested as it may be, with or without a ``job.json``.
+    output_path : Path
+        Folder of the results: of the one study, or with a folder for each of several.
+    settings : Settings
+        The site's settings.
+    method : str, optional
+        Segmentation method in place of the job's and the protocol's.
+    listener : callable, optional
+        Told of each step, for a progress display.
+
+    Returns
+    -------
+    tuple of ExitCode and Trace
+        How it ended, and the times and outcomes.
+    """
+    prepare_holoscan()
+    from app.application import WRITERS, TheramapApplication
+    from app.protocols import load_protocols
+
+    trace = Trace(listener) if listener else Trace()
+    versions = software_versions()
+    profile = ResultProfile(
+        software_version=versions["theramap"],
+        manufacturer=settings.manufacturer,
+        device_serial_number=settings.device_serial_number,
+        seg_series_number=settings.seg_series_number,
+        sr_series_number=settings.sr_series_number,
+    )
+    output_path.mkdir(parents=True, exist_ok=True)
+    application = TheramapApplication(
+        input_path=input_path,
+        output_path=output_path,
+        protocols=load_protocols(settings.protocols),
+        profile=profile,
+        versions=versions,
+        device=settings.device,
+        method=method,
+        writers={name: WRITERS[name] for name in settings.results},
+        trace=trace,
+    )
+    try:
+        application.run()
+    except InputRefusal as refusal:
+        from operators.results.manifest import write_input_refusal
+
+        facts = RunFacts(versions, settings.device, trace.timings_s(output_path), peak_memory_mib())
+        write_input_refusal(refusal, facts, output_path)
+        return ExitCode.REFUSED, trace
+    refused = any(outcome.status == "refused" for outcome in trace.outcomes)
+    return ExitCode.REFUSED if refused else ExitCode.COMPLETED, trace
+
+
+def prepare_holoscan() -> None:
+    """Give Holoscan its stack and keep its log to warnings, before it is imported."""
+    os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "WARN")
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    enough = soft == resource.RLIM_INFINITY or soft >= STACK_BYTES
+    if not enough and (hard == resource.RLIM_INFINITY or hard >= STACK_BYTES):
+        resource.setrlimit(resource.RLIMIT_STACK, (STACK_BYTES, hard))
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of everything that computes or writes."""
+    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONED}

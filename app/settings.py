@@ -1,0 +1,57 @@
+"""Every setting once: typed, validated, from a file and the environment.
+
+The order of precedence is the command line, ``THERAMAP_*`` variables, the file that
+``THERAMAP_SETTINGS`` names (YAML), the defaults here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+SETTINGS_VARIABLE = "THERAMAP_SETTINGS"
+
+
+class Settings(BaseSettings):
+    """The site's settings."""
+
+    model_config = SettingsConfigDict(env_prefix="THERAMAP_", extra="forbid", frozen=True)
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run. ``cuda`` without a working GPU is refused, never replaced."""
+    protocols: Path | None = None
+    """Folder of tracer protocols in place of the ones shipped."""
+    manufacturer: str = Field(default="theramap", min_length=1, max_length=64)
+    device_serial_number: str = Field(default="none", min_length=1, max_length=64)
+    seg_series_number: int = Field(default=9301, ge=1, le=2**31 - 1)
+    sr_series_number: int = Field(default=9302, ge=1, le=2**31 - 1)
+    results: tuple[Literal["seg", "sr", "pictures"], ...] = ("seg", "sr", "pictures")
+    """Which results are written beside results.json."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the command line, the environment, then the file."""
+        return init_settings, env_settings, _file_source(settings_cls)
+
+
+def _file_source(settings_cls: type[BaseSettings]) -> YamlConfigSettingsSource:
+    named = os.environ.get(SETTINGS_VARIABLE)
+    if named and not Path(named).is_file():
+        raise FileNotFoundError(f"{SETTINGS_VARIABLE} names {named}, which is no file")
+    return YamlConfigSettingsSource(settings_cls, yaml_file=named)
