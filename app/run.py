@@ -11,7 +11,6 @@ from pathlib import Path
 
 from app.settings import Settings
 from operators.domain import ResultProfile, RunFacts
-from operators.errors import InputRefusal
 from operators.trace import Listener, Trace, peak_memory_mib
 
 STACK_BYTES = 32 * 1024 * 1024
@@ -70,6 +69,7 @@ def run(
     prepare_holoscan()
     from app.application import WRITERS, TheramapApplication
     from app.protocols import load_protocols
+    from operators.results.manifest import write_input_refusal
 
     trace = Trace(listener) if listener else Trace()
     versions = software_versions()
@@ -92,21 +92,18 @@ def run(
         writers={name: WRITERS[name] for name in settings.results},
         trace=trace,
     )
-    try:
-        application.run()
-    except InputRefusal as refusal:
-        from operators.results.manifest import write_input_refusal
-
+    application.run()
+    if trace.input_refusal:
         facts = RunFacts(versions, settings.device, trace.timings_s(output_path), peak_memory_mib())
-        write_input_refusal(refusal, facts, output_path)
+        write_input_refusal(trace.input_refusal, facts, output_path)
         return ExitCode.REFUSED, trace
     refused = any(outcome.status == "refused" for outcome in trace.outcomes)
     return ExitCode.REFUSED if refused else ExitCode.COMPLETED, trace
 
 
 def prepare_holoscan() -> None:
-    """Give Holoscan its stack and keep its log to warnings, before it is imported."""
-    os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "WARN")
+    """Give Holoscan its stack and keep its log to errors, before it is imported."""
+    os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "ERROR")
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     enough = soft == resource.RLIM_INFINITY or soft >= STACK_BYTES
     if not enough and (hard == resource.RLIM_INFINITY or hard >= STACK_BYTES):

@@ -160,6 +160,9 @@ class SetAside:
     """Relative to the input folder, with forward slashes."""
     code: str
     reason: str
+    series_instance_uid: str | None = None
+    """The series that lacks this file, where its header still says so."""
+    sop_class_uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

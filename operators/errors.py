@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from operators.domain import SeriesDecision
+    from operators.domain import SeriesDecision, SetAside
 
 
 class Refusal(Exception):
@@ -36,6 +36,18 @@ class Refusal(Exception):
 
 class InputRefusal(Refusal):
     """The input folder or its ``job.json`` cannot be used."""
+
+    step = "load"
+
+    def __init__(
+        self, code: str, sentence: str, tag: str | None = None, set_aside: tuple[SetAside, ...] = ()
+    ) -> None:
+        super().__init__(code, sentence, tag)
+        self.set_aside = set_aside
+
+
+class ProtocolRefusal(Refusal):
+    """A tracer protocol file is not valid; the sentence names the file and the key."""
 
     step = "load"
 

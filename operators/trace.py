@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from operators.errors import InputRefusal
+
 Listener = Callable[[str, str], None]
 """Called as ``(step, event)`` when a step starts or ends, and as ``(folder, status)`` at a study's end."""
 
@@ -44,6 +46,8 @@ class Trace:
 
     listener: Listener = _silent
     outcomes: list[Outcome] = field(default_factory=list)
+    input_refusal: InputRefusal | None = None
+    """Why the input folder gave no study at all."""
     peaks_mib: dict[str, float] = field(default_factory=dict)
     """Largest resident set after each step; of the last study, for the benchmarks."""
     _timings_s: dict[Path, dict[str, float]] = field(default_factory=dict)

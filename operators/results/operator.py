@@ -24,7 +24,13 @@ class ResultOperator(Operator):
     """
 
     def __init__(
-        self, fragment: Fragment, *args: Any, writer: Writer, profile: ResultProfile, trace: Trace, **kwargs: Any
+        self,
+        fragment: Fragment,
+        *args: Any,
+        writer: Writer,
+        profile: ResultProfile,
+        trace: Trace,
+        **kwargs: Any,
     ) -> None:
         self._writer, self._profile, self._trace = writer, profile, trace
         super().__init__(fragment, *args, **kwargs)

@@ -10,6 +10,7 @@ from monai.deploy.conditions import BooleanCondition
 from monai.deploy.core import ExecutionContext, Fragment, InputContext, Operator, OperatorSpec, OutputContext
 
 from operators.domain import Case, Protocol, Refused
+from operators.errors import InputRefusal
 from operators.relay import relay
 from operators.study.load import load_cases
 from operators.study.select import select
@@ -34,23 +35,31 @@ class LoadOperator(Operator):
     ) -> None:
         self._input, self._output, self._trace = input_path, output_path, trace
         self._method = method
-        self._waiting: list[Case | Refused] = []
+        self._waiting: list[Case | Refused] | None = None
         self._more = BooleanCondition(fragment, name="more_studies", enable_tick=True)
         super().__init__(fragment, self._more, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
         spec.output("case")
 
-    def start(self) -> None:
-        with self._trace.step("load") as folders:
-            cases = load_cases(self._input, self._output, self._method)
-            folders += [case.output if isinstance(case, Case) else case.case.output for case in cases]
-        self._waiting = list(cases)
-
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        op_output.emit(self._waiting.pop(0), "case")
+        if self._waiting is None:
+            self._waiting = self._load()
+        if self._waiting:
+            op_output.emit(self._waiting.pop(0), "case")
         if not self._waiting:
             self._more.disable_tick()
+
+    def _load(self) -> list[Case | Refused]:
+        with self._trace.step("load") as folders:
+            try:
+                cases = load_cases(self._input, self._output, self._method)
+            except InputRefusal as refusal:
+                # No study to carry the refusal through the graph: the runner writes it.
+                self._trace.input_refusal = refusal
+                return []
+            folders += [case.output if isinstance(case, Case) else case.case.output for case in cases]
+        return list(cases)
 
 
 class SelectOperator(Operator):

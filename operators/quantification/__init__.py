@@ -1,0 +1,5 @@
+"""From a mask to numbers: the lesions that it is made of, their uptake and extent, and their totals.
+
+Read in this order: ``quantify``, ``lesions``, then what these use: ``intensity``, ``peak``, ``extent``
+and ``totals``.
+"""

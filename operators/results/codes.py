@@ -1,0 +1,145 @@
+"""The codes that results use, each in one place, with where it is defined.
+
+``DCM`` and ``SCT`` codes are those of PS3.16; units are UCUM (PS3.16 CID 85, CID 7460 ff.). Where the
+standard has no code that says what is meant, a private code of the scheme ``99THERAMAP`` does: its
+definition is here and in ``docs/codes.md``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.sr.coding import Code
+
+from operators.domain import Algorithm, Claim
+
+PRIVATE_SCHEME: Final = "99THERAMAP"
+
+PRIVATE_DEFINITIONS: Final[dict[Code, str]] = {
+    Code("TM001", PRIVATE_SCHEME, "Tracer uptake above threshold"): (
+        "A region whose standardised uptake value lies above a threshold. Physiological uptake has not been "
+        "removed: the region need not be disease."
+    ),
+    Code("TM002", PRIVATE_SCHEME, "Intensity thresholding"): (
+        "A family of algorithms that take the voxels above a fixed or relative intensity, and their "
+        "connected components (not in PS3.16 CID 7162)."
+    ),
+    Code("TM003", PRIVATE_SCHEME, "Largest distance between voxel centres"): (
+        "Measurement method: the largest distance in three dimensions between the centres of two voxels of "
+        "the region."
+    ),
+    Code("TM004", PRIVATE_SCHEME, "Total lesion uptake"): (
+        "The product of mean SUVbw and volume of a region, for tracers other than FDG, whose uptake is not "
+        "glycolysis."
+    ),
+    Code("TM005", PRIVATE_SCHEME, "SUVbw local intensity peak"): (
+        "Measurement: mean SUVbw of the voxels whose centres lie within 6.2035 mm of the hottest voxel of "
+        "the region, voxels outside the region included (IBSI code VJGA)."
+    ),
+    Code("TM006", PRIVATE_SCHEME, "IBSI global intensity peak"): (
+        "Measurement method: the largest mean over the voxels whose centres lie within 6.2035 mm of a voxel "
+        "of the region, voxels outside the region included (IBSI code 0F91)."
+    ),
+    Code("TM010", PRIVATE_SCHEME, "Status of the result"): (
+        "Concept name: what the result is and whether anybody has verified it."
+    ),
+    Code("TM011", PRIVATE_SCHEME, "Claim of the segmentation"): (
+        "Concept name: what the segmented regions may be called."
+    ),
+    Code("TM012", PRIVATE_SCHEME, "Tumour totals"): (
+        "Concept name: the totals over all lesions, or why they are withheld."
+    ),
+    Code("TM013", PRIVATE_SCHEME, "Quality note"): (
+        "Concept name: a warning about the input or the computation that a reader must know."
+    ),
+    Code("TM014", PRIVATE_SCHEME, "Segmentation method"): (
+        "Concept name: the method, its parameters and its source."
+    ),
+}
+"""Every private code with its definition."""
+
+_PRIVATE: Final = {code.value: code for code in PRIVATE_DEFINITIONS}
+
+CODING_SCHEMES: Final = (
+    CodingSchemeIdentificationItem(
+        designator=PRIVATE_SCHEME, name="theramap private codes", responsible_organization="theramap"
+    ),
+)
+"""Of the Coding Scheme Identification Sequence (PS3.3 C.12.1.1.6)."""
+
+# Findings and segmented properties: category, type.
+_PROPERTIES: Final = {
+    Claim.UPTAKE: (Code("246464006", "SCT", "Function"), _PRIVATE["TM001"]),
+    Claim.LESION: (
+        Code("49755003", "SCT", "Morphologically Abnormal Structure"),
+        Code("108369006", "SCT", "Neoplasm"),
+    ),
+}
+
+
+def property_of(claim: Claim) -> tuple[Code, Code]:
+    """Segmented property category (PS3.16 CID 7150) and type of what a claim calls the mask."""
+    return _PROPERTIES[claim]
+
+
+# Algorithm families (PS3.16 CID 7162, extensible).
+THRESHOLDING: Final = _PRIVATE["TM002"]
+ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")
+
+# Measurements (PS3.16 CID 7466, CID 7465) and their modifiers.
+SUVBW: Final = Code("126401", "DCM", "SUVbw")
+METABOLIC_VOLUME: Final = Code("126032", "DCM", "Metabolic Volume")
+TOTAL_LESION_GLYCOLYSIS: Final = Code("126033", "DCM", "Total Lesion Glycolysis")
+TOTAL_LESION_UPTAKE: Final = _PRIVATE["TM004"]
+SUVBW_LOCAL_PEAK: Final = _PRIVATE["TM005"]
+DIAMETER: Final = Code("81827009", "SCT", "Diameter")
+
+MAXIMUM: Final = Code("56851009", "SCT", "Maximum")
+MEAN: Final = Code("373098007", "SCT", "Mean")
+MINIMUM: Final = Code("255605001", "SCT", "Minimum")
+STANDARD_DEVIATION: Final = Code("386136009", "SCT", "Standard Deviation")
+PEAK: Final = Code("126031", "DCM", "Peak Value Within ROI")
+
+SUVBW_METHOD: Final = Code("126410", "DCM", "SUV body weight calculation method")
+VOXEL_SUM_METHOD: Final = Code("126030", "DCM", "Sum of segmented voxel method for volume")
+VOXEL_CENTRES_METHOD: Final = _PRIVATE["TM003"]
+GLOBAL_PEAK_METHOD: Final = _PRIVATE["TM006"]
+
+GRAMS_PER_ML_SUVBW: Final = Code("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight")
+CUBIC_CENTIMETRE: Final = Code("cm3", "UCUM", "Cubic centimeter")
+GRAM: Final = Code("g", "UCUM", "Gram")
+MILLIMETRE: Final = Code("mm", "UCUM", "mm")
+PIXELS: Final = Code("{pixels}", "UCUM", "Pixels")
+
+# The report's frame.
+DEVICE: Final = Code("121007", "DCM", "Device")
+PROCEDURE_REPORTED: Final = Code("121058", "DCM", "Procedure reported")
+IMAGING_MEASUREMENT_REPORT: Final = Code("126000", "DCM", "Imaging Measurement Report")
+PET: Final = Code("44136-0", "LN", "PET unspecified body region")
+ENGLISH: Final = Code("en", "RFC5646", "English")
+QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
+IMPRESSION: Final = Code("121073", "DCM", "Impression")
+STATUS: Final = _PRIVATE["TM010"]
+CLAIM: Final = _PRIVATE["TM011"]
+TOTALS: Final = _PRIVATE["TM012"]
+QUALITY_NOTE: Final = _PRIVATE["TM013"]
+METHOD: Final = _PRIVATE["TM014"]
+
+# The image library (TID 1600, TID 1602, TID 1607).
+IMAGE_LIBRARY: Final = Code("111028", "DCM", "Image Library")
+IMAGE_LIBRARY_GROUP: Final = Code("126200", "DCM", "Image Library Group")
+MODALITY: Final = Code("121139", "DCM", "Modality")
+POSITRON_EMISSION: Final = Code("PT", "DCM", "Positron emission tomography")
+FRAME_OF_REFERENCE: Final = Code("112227", "DCM", "Frame of Reference UID")
+ROWS: Final = Code("110910", "DCM", "Pixel Data Rows")
+COLUMNS: Final = Code("110911", "DCM", "Pixel Data Columns")
+RADIOPHARMACEUTICAL: Final = Code("349358000", "SCT", "Radiopharmaceutical agent")
+SOURCE: Final = Code("260753009", "SCT", "Source")
+IMAGING_MEASUREMENTS: Final = Code("126010", "DCM", "Imaging Measurements")
+PROCESSING_EQUIPMENT: Final = Code("109102", "DCM", "Processing Equipment")
+
+
+def family_of(algorithm: Algorithm) -> Code:
+    """The algorithm's family: whatever runs a model is artificial intelligence, the rest thresholds."""
+    return THRESHOLDING if algorithm.model_digest is None else ARTIFICIAL_INTELLIGENCE

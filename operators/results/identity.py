@@ -1,0 +1,142 @@
+"""What a result is called and when it was made: derived, never drawn and never now.
+
+A digest over everything that determines a result gives every UID, so the same input gives the same
+bytes, and another method, setting or model gives other objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta, timezone
+
+from pydicom.dataset import Dataset
+
+from operators.domain import Quantified, ResultProfile
+from operators.errors import ResultRefusal
+from operators.results.headers import date_of, date_time_of, text_of, time_of
+
+_STATED_TIMES = (
+    ("StudyDate", "StudyTime"),
+    ("SeriesDate", "SeriesTime"),
+    ("AcquisitionDate", "AcquisitionTime"),
+    ("ContentDate", "ContentTime"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The identity of one study's results."""
+
+    digest: str
+    """SHA-256, hexadecimal, over everything that determines the results."""
+    time: datetime
+    """When they were made, in the study's own wall clock, without a zone."""
+
+    def uid(self, role: str) -> str:
+        """The UID of one thing among the results.
+
+        Parameters
+        ----------
+        role : str
+            What it is, such as ``seg/instance`` or ``lesion/3``.
+
+        Returns
+        -------
+        str
+            ``2.25.`` and a 128-bit integer (PS3.5 B.2), at most 44 characters.
+        """
+        digest = hashlib.sha256(f"{self.digest}/{role}".encode()).digest()
+        return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def identify(quantified: Quantified, profile: ResultProfile) -> Identity:
+    """The identity of a study's results.
+
+    Parameters
+    ----------
+    quantified : Quantified
+        What is to be written.
+    profile : ResultProfile
+        How results present themselves, the software's version among it.
+
+    Returns
+    -------
+    Identity
+        Digest and time.
+
+    Raises
+    ------
+    ResultRefusal
+        ``TIME_UNKNOWN``: neither ``job.json`` nor the study states a time.
+    """
+    content = json.dumps(_determinants(quantified, profile), sort_keys=True, default=str)
+    return Identity(hashlib.sha256(content.encode()).hexdigest(), _time(quantified))
+
+
+def _determinants(quantified: Quantified, profile: ResultProfile) -> dict[str, object]:
+    """Everything that decides what a result says, as plain values."""
+    selection = quantified.selection
+    volumes = quantified.segmented.volumes
+    job = selection.case.job
+    return {
+        "study": selection.case.study.study_instance_uid,
+        "pet": volumes.pet.digest,
+        "ct": None if volumes.ct is None else volumes.ct.digest,
+        "algorithm": asdict(quantified.segmented.algorithm),
+        "claim": quantified.segmented.claim,
+        "protocol": (selection.protocol.name, selection.protocol.digest),
+        "tracer": asdict(selection.tracer),
+        "job": job.digest,
+        "job_time": job.time,
+        "supersedes": [asdict(result) for result in job.supersedes],
+        "corrected": volumes.suv.corrected,
+        "notes": [asdict(note) for note in quantified.all_notes],
+        "profile": asdict(profile),
+    }
+
+
+def _time(quantified: Quantified) -> datetime:
+    selection = quantified.selection
+    headers = [
+        instance.header
+        for series in (selection.pet, selection.ct)
+        if series is not None
+        for instance in series.instances
+    ]
+    if selection.case.job.time is not None:
+        return _wall_clock(selection.case.job.time, headers[0])
+    stated = [moment for header in headers for moment in _stated(header)]
+    if not stated:
+        raise ResultRefusal(
+            "TIME_UNKNOWN",
+            "The study states no date and time at all, so its results cannot be dated. "
+            "State the time in job.json.",
+            "(0008,0021) SeriesDate",
+        )
+    return max(stated)
+
+
+def _stated(header: Dataset) -> Iterator[datetime]:
+    """The moments that a header states."""
+    for date_keyword, time_keyword in _STATED_TIMES:
+        day, moment = date_of(header, date_keyword), time_of(header, time_keyword)
+        if day is not None and moment is not None:
+            yield datetime.combine(day, moment)
+    acquired = date_time_of(header, "AcquisitionDateTime")
+    if acquired is not None:
+        yield acquired
+
+
+def _wall_clock(moment: datetime, header: Dataset) -> datetime:
+    """A job's time as the study's clock shows it; as stated when the study does not say its zone."""
+    if moment.tzinfo is None:
+        return moment
+    offset = text_of(header, "TimezoneOffsetFromUTC")
+    if len(offset) == 5 and offset[0] in "+-" and offset[1:].isdecimal():
+        minutes = int(offset[1:3]) * 60 + int(offset[3:])
+        zone = timezone(timedelta(minutes=minutes if offset[0] == "+" else -minutes))
+        moment = moment.astimezone(zone)
+    return moment.replace(tzinfo=None)

@@ -1,0 +1,300 @@
+"""Pictures for a glance: maximum intensity projections, and the slice of each of the hottest lesions.
+
+No patient identity is in them. They are PNG by numpy and Pillow alone, the same bytes for the same input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from operators.domain import Geometry, Lesion, Quantified, ResultFile, ResultKind, ResultProfile, Volume
+from operators.results.contours import contours
+from operators.results.files import write_atomically
+from operators.results.tracking import colour_of
+
+SUV_WINDOW: Final = 10.0
+"""Upper end of the grey scale, g/ml; the lower is 0."""
+
+HU_WINDOW: Final = (-160.0, 240.0)
+"""Soft tissue."""
+
+LESION_PICTURES: Final = 5
+
+_LARGEST_SIDE_PX: Final = 640
+_SMALLEST_PIXEL_MM: Final = 0.4
+_FOOT_PX: Final = 44
+_LEGEND: Final = "research software, unverified"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How array axes lie in a picture.
+
+    Rows and columns follow patient axes, whatever the series' orientation: an oblique series is shown along
+    its own axes nearest to the patient's.
+    """
+
+    through: int
+    """Array axis (0, 1, 2 = z, y, x) across the picture."""
+    rows: int
+    columns: int
+    flip_rows: bool
+    flip_columns: bool
+    row_mm: float
+    column_mm: float
+
+    def arrange(self, plane: NDArray[np.generic]) -> NDArray[np.generic]:
+        """A plane of the two remaining axes, in their order, as the picture shows it."""
+        upright = plane if self.rows < self.columns else plane.T
+        if self.flip_rows:
+            upright = upright[::-1]
+        if self.flip_columns:
+            upright = upright[:, ::-1]
+        return upright
+
+
+def write_pictures(quantified: Quantified, _profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
+    """Write ``mip.png``, and ``lesion-1.png`` and on for the hottest lesions.
+
+    Parameters
+    ----------
+    quantified : Quantified
+        The PET with its lesions, and the CT if there is one.
+    _profile : ResultProfile
+        Not used: pictures look the same at every site.
+    folder : Path
+        Where to write.
+
+    Returns
+    -------
+    tuple of ResultFile
+        The pictures, the projections first.
+    """
+    pictures = {"mip.png": projections(quantified)}
+    hottest_first = sorted(quantified.lesions, key=lambda lesion: (-lesion.suv_max, lesion.number))
+    for lesion in hottest_first[:LESION_PICTURES]:
+        pictures[f"lesion-{lesion.number}.png"] = axial_slice(quantified, lesion)
+    return tuple(_write(folder / name, picture) for name, picture in pictures.items())
+
+
+def projections(quantified: Quantified) -> Image.Image:
+    """Coronal and sagittal maximum intensity projection of the PET, side by side."""
+    pet = quantified.segmented.volumes.pet
+    views = (view_along(pet.geometry, 1), view_along(pet.geometry, 0))
+    pixel_mm = _pixel_mm(*(side for view in views for side in _extent_mm(pet.geometry, view)))
+    panels = []
+    for view in views:
+        grey = _inverted_grey(view.arrange(maximum_projection(pet, view.through)))
+        panel = _enlarged(grey, view, pixel_mm).convert("RGB")
+        for lesion in quantified.lesions:
+            _outline(panel, lesion, _silhouette(lesion, view, pet.geometry), view, pixel_mm)
+        panels.append(panel)
+    return _captioned(_side_by_side(panels), "MIP, coronal and sagittal")
+
+
+def axial_slice(quantified: Quantified, lesion: Lesion) -> Image.Image:
+    """The axial slice through a lesion's hottest voxel: the PET over the CT, or alone."""
+    volumes = quantified.segmented.volumes
+    geometry = volumes.pet.geometry
+    view = view_along(geometry, 2)
+    index = lesion.suv_max_index[view.through]
+    pixel_mm = _pixel_mm(*_extent_mm(geometry, view))
+    grey = _enlarged(_inverted_grey(view.arrange(_plane(volumes.pet, view.through, index))), view, pixel_mm)
+    picture = grey.convert("RGB")
+    if volumes.ct is not None:
+        picture = _fused(grey, _ct_plane(volumes.ct, geometry, view, index, grey.size))
+    for shown in quantified.lesions:
+        _outline(picture, shown, _section(shown, view, geometry, index), view, pixel_mm)
+    kind = "PET" if volumes.ct is None else "PET/CT"
+    return _captioned(picture, f"{kind}, axial, no. {lesion.number}: SUVmax {lesion.suv_max:.1f}")
+
+
+def view_along(geometry: Geometry, patient_axis: int) -> View:
+    """The view along a patient axis: 0 from the side (sagittal), 1 from the front, 2 from the feet.
+
+    The head is up and the patient's right on the left of the picture; from the side, the front is on the
+    left; in axial slices the front is up.
+    """
+    directions = geometry.affine[:3, :3] / geometry.spacing_mm
+    axis_of = _nearest_axes(directions)
+    across, down = {0: (1, 2), 1: (0, 2), 2: (0, 1)}[patient_axis]
+    rows, columns = axis_of[down], axis_of[across]
+    points_down = directions[down, rows] > 0
+    return View(
+        through=axis_of[patient_axis],
+        rows=rows,
+        columns=columns,
+        # Patient z grows towards the head, which is up; patient y towards the back, which is down.
+        flip_rows=bool(points_down == (down == 2)),
+        flip_columns=bool(directions[across, columns] < 0),
+        row_mm=geometry.spacing_mm[rows],
+        column_mm=geometry.spacing_mm[columns],
+    )
+
+
+def maximum_projection(volume: Volume, axis: int) -> NDArray[np.float32]:
+    """Largest value along an array axis, slice by slice: no temporary is larger than a slice."""
+    rows, columns = (size for place, size in enumerate(volume.geometry.shape) if place != axis)
+    projection = np.zeros((rows, columns), np.float32)
+    for z, stored in enumerate(volume.stored):
+        if axis == 0:
+            np.maximum(projection, _scaled(stored, volume, z), out=projection)
+        else:
+            projection[z] = _scaled(stored.max(axis=axis - 1), volume, z)
+    return projection
+
+
+def _scaled(stored: NDArray[np.generic], volume: Volume, z: int) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = stored.astype(np.float32) * np.float32(volume.scale[z])
+    return values + np.float32(volume.offset[z])
+
+
+def _nearest_axes(directions: NDArray[np.float64]) -> tuple[int, int, int]:
+    """For each patient axis the array axis nearest to it, no array axis twice."""
+    weights = np.abs(directions)
+    permutations = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+    return max(
+        permutations, key=lambda axes: float(sum(weights[patient, axis] for patient, axis in enumerate(axes)))
+    )
+
+
+def _plane(volume: Volume, axis: int, index: int) -> NDArray[np.float64]:
+    box = tuple(slice(index, index + 1) if place == axis else slice(None) for place in range(3))
+    return volume.values((box[0], box[1], box[2])).squeeze(axis=axis)
+
+
+def _silhouette(lesion: Lesion, view: View, geometry: Geometry) -> NDArray[np.bool_]:
+    crop: NDArray[np.bool_] = np.logical_or.reduce(lesion.mask, axis=view.through)
+    return _on_grid(crop, lesion, view, geometry)
+
+
+def _section(lesion: Lesion, view: View, geometry: Geometry, index: int) -> NDArray[np.bool_]:
+    side = lesion.box[view.through]
+    if not side.start <= index < side.stop:
+        return np.zeros((1, 1), bool)
+    crop = np.moveaxis(lesion.mask, view.through, 0)[index - side.start]
+    return _on_grid(crop, lesion, view, geometry)
+
+
+def _on_grid(crop: NDArray[np.bool_], lesion: Lesion, view: View, geometry: Geometry) -> NDArray[np.bool_]:
+    """A lesion's flat mask in the whole plane, as the picture shows it."""
+    kept = [place for place in range(3) if place != view.through]
+    plane = np.zeros([geometry.shape[place] for place in kept], bool)
+    plane[lesion.box[kept[0]], lesion.box[kept[1]]] = crop
+    return view.arrange(plane).astype(bool)
+
+
+def _inverted_grey(suv: NDArray[np.generic]) -> NDArray[np.uint8]:
+    shade = 255.0 - np.clip(suv.astype(np.float32), 0, SUV_WINDOW) * (255.0 / SUV_WINDOW)
+    return shade.astype(np.uint8)
+
+
+def _extent_mm(geometry: Geometry, view: View) -> tuple[float, float]:
+    return geometry.shape[view.rows] * view.row_mm, geometry.shape[view.columns] * view.column_mm
+
+
+def _pixel_mm(*sides_mm: float) -> float:
+    return max(max(sides_mm) / _LARGEST_SIDE_PX, _SMALLEST_PIXEL_MM)
+
+
+def _enlarged(grey: NDArray[np.uint8], view: View, pixel_mm: float) -> Image.Image:
+    rows, columns = grey.shape
+    size = (max(1, round(columns * view.column_mm / pixel_mm)), max(1, round(rows * view.row_mm / pixel_mm)))
+    return Image.fromarray(np.ascontiguousarray(grey)).resize(size, Image.Resampling.BILINEAR)
+
+
+def _ct_plane(
+    ct: Volume, pet: Geometry, view: View, index: int, size: tuple[int, int]
+) -> NDArray[np.float64]:
+    """HU at the centres of the picture's pixels, of the nearest CT voxel; air outside the CT."""
+    width, height = size
+    rows = _pixel_indices(height, pet.shape[view.rows], view.flip_rows)
+    columns = _pixel_indices(width, pet.shape[view.columns], view.flip_columns)
+    indices = np.empty((height, width, 3))
+    indices[..., view.through] = index
+    indices[..., view.rows] = rows[:, None]
+    indices[..., view.columns] = columns
+    found = np.rint(ct.geometry.to_index(pet.to_lps(indices.reshape(-1, 3)))).astype(np.intp)
+    inside = np.all((found >= 0) & (found < ct.geometry.shape), axis=1)
+    z, y, x = found[inside].T
+    hounsfield = np.full(height * width, -1000.0)
+    hounsfield[inside] = ct.stored[z, y, x] * ct.scale[z] + ct.offset[z]
+    return hounsfield.reshape(height, width)
+
+
+def _pixel_indices(pixels: int, voxels: int, flipped: bool) -> NDArray[np.float64]:
+    """The continuous voxel index at the centre of each pixel along a side."""
+    indices = np.asarray((np.arange(pixels) + 0.5) * (voxels / pixels) - 0.5, np.float64)
+    return indices[::-1] if flipped else indices
+
+
+def _fused(grey: Image.Image, hounsfield: NDArray[np.float64]) -> Image.Image:
+    """CT in grey with the PET over it from black through red to yellow, the stronger the hotter."""
+    low, high = HU_WINDOW
+    anatomy = np.clip((hounsfield - low) / (high - low), 0, 1)
+    heat = 1 - np.asarray(grey, np.float32) / 255
+    glow = np.stack([np.clip(heat * 2, 0, 1), np.clip(heat * 2 - 1, 0, 1), np.zeros_like(heat)], axis=-1)
+    share = np.clip(heat * 1.5, 0, 0.75)[..., None]
+    return Image.fromarray((255 * (anatomy[..., None] * (1 - share) + glow * share)).astype(np.uint8))
+
+
+def _outline(
+    picture: Image.Image, lesion: Lesion, mask: NDArray[np.bool_], view: View, pixel_mm: float
+) -> None:
+    """Draw a lesion's outline and number."""
+    polylines = contours(mask)
+    if not polylines:
+        return
+    draw = ImageDraw.Draw(picture)
+    scale = np.array([view.column_mm, view.row_mm]) / pixel_mm
+    for polyline in polylines:
+        draw.line([(float(x), float(y)) for x, y in polyline * scale], fill=colour_of(lesion), width=2)
+    column, row = polylines[0].max(axis=0) * scale
+    place = (min(float(column) + 2, picture.width - 14), min(float(row) - 6, picture.height - 14))
+    draw.text(place, str(lesion.number), fill=colour_of(lesion), font=ImageFont.load_default(12))
+
+
+def _side_by_side(panels: list[Image.Image]) -> Image.Image:
+    gap = 8
+    size = (
+        sum(panel.width for panel in panels) + gap * (len(panels) - 1),
+        max(panel.height for panel in panels),
+    )
+    joined = Image.new("RGB", size, "white")
+    left = 0
+    for panel in panels:
+        joined.paste(panel, (left, 0))
+        left += panel.width + gap
+    return joined
+
+
+def _captioned(picture: Image.Image, title: str) -> Image.Image:
+    """The picture over a foot with title, legend and SUV scale."""
+    width = max(picture.width, 300)
+    whole = Image.new("RGB", (width, picture.height + _FOOT_PX), "white")
+    whole.paste(picture, ((width - picture.width) // 2, 0))
+    draw = ImageDraw.Draw(whole)
+    font = ImageFont.load_default(11)
+    top = picture.height + 4
+    draw.text((4, top), title, fill="black", font=font)
+    draw.text((4, top + 18), _LEGEND, fill=(180, 0, 0), font=font)
+    scale = Image.fromarray(np.tile(np.linspace(255, 0, 64).astype(np.uint8), (10, 1)))
+    whole.paste(scale, (width - 96, top + 20))
+    draw.rectangle((width - 97, top + 19, width - 32, top + 30), outline="black")
+    draw.text((width - 124, top + 18), "SUV", fill="black", font=font)
+    draw.text((width - 99, top + 4), "0", fill="black", font=font)
+    draw.text((width - 42, top + 4), f"{SUV_WINDOW:g} g/ml", fill="black", font=font)
+    return whole
+
+
+def _write(path: Path, picture: Image.Image) -> ResultFile:
+    buffer = BytesIO()
+    picture.save(buffer, "PNG")
+    return ResultFile(ResultKind.PICTURE, path, write_atomically(path, buffer.getvalue()))

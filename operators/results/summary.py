@@ -1,0 +1,74 @@
+"""What a report says in words, before and beside its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.sr.coding import Code
+
+from operators.domain import Claim, Quantified
+from operators.results import codes
+from operators.results.tracking import parameters_of
+
+RESEARCH_ONLY: Final = (
+    "Research software, not a medical device. These results are unverified until a physician verifies them."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A name with its value: a code, or text."""
+
+    concept: Code
+    value: Code | str
+
+
+def statements(quantified: Quantified) -> Iterator[Statement]:
+    """The report's statements, in reading order.
+
+    Status, impression, claim, method, totals (or why there are none), then every note: the quality section.
+    """
+    yield Statement(codes.STATUS, RESEARCH_ONLY)
+    yield Statement(codes.IMPRESSION, impression(quantified))
+    yield Statement(codes.CLAIM, codes.property_of(quantified.segmented.claim)[1])
+    yield Statement(codes.METHOD, _method(quantified))
+    yield Statement(codes.TOTALS, _totals(quantified))
+    for note in quantified.all_notes:
+        tag = "" if note.tag is None else f" [{note.tag}]"
+        yield Statement(codes.QUALITY_NOTE, f"{note.code}: {note.sentence}{tag}")
+
+
+def impression(quantified: Quantified) -> str:
+    """How much was found, in one or two sentences, without calling uptake disease."""
+    count = len(quantified.lesions)
+    is_uptake = quantified.segmented.claim is Claim.UPTAKE
+    if count == 0:
+        return f"No {'uptake above the threshold' if is_uptake else 'lesion'} was found."
+    noun = "region of uptake above threshold" if is_uptake else "lesion"
+    plural = noun if count == 1 else noun.replace("region", "regions").replace("lesion", "lesions")
+    found = (
+        f"{count} {plural}; highest SUVmax {max(lesion.suv_max for lesion in quantified.lesions):.2f} g/ml."
+    )
+    if is_uptake:
+        found += " Physiological uptake has not been removed: a region need not be disease."
+    return found
+
+
+def _method(quantified: Quantified) -> str:
+    algorithm = quantified.segmented.algorithm
+    parameters = ", ".join(f"{name} {value}" for name, value in parameters_of(algorithm).items())
+    return f"{algorithm.title} {algorithm.version} ({parameters}). {algorithm.citation}"
+
+
+def _totals(quantified: Quantified) -> str:
+    if quantified.withheld is not None:
+        return f"Withheld: {quantified.withheld}"
+    totals = quantified.totals
+    parts = [f"{totals.count} lesions", f"volume {totals.volume_ml:.2f} ml", f"uptake {totals.tlg_g:.2f} g"]
+    if totals.suv_mean is not None:
+        parts.append(f"SUVmean {totals.suv_mean:.2f} g/ml")
+    if totals.dmax_mm is not None:
+        parts.append(f"Dmax {totals.dmax_mm:.1f} mm")
+    return ", ".join(parts)

@@ -1,0 +1,56 @@
+"""How a lesion is called in every result: SEG segment, SR group, picture and results.json say the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from operators.domain import Algorithm, Claim, Lesion
+from operators.results.identity import Identity
+
+_NOUN = {Claim.UPTAKE: "Uptake", Claim.LESION: "Lesion"}
+
+PALETTE_RGB = (
+    (230, 25, 75),
+    (60, 180, 75),
+    (0, 130, 200),
+    (245, 130, 48),
+    (145, 30, 180),
+    (0, 160, 160),
+    (240, 50, 230),
+    (170, 110, 40),
+    (128, 128, 0),
+    (0, 0, 160),
+)
+"""Display colours, by lesion number, over again after the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """Tracking Identifier (112039, DCM) and Tracking Unique Identifier (112040, DCM) of a lesion."""
+
+    identifier: str
+    uid: str
+
+
+def track(lesion: Lesion, claim: Claim, identity: Identity) -> Tracking:
+    """The tracking identifier and UID of a lesion."""
+    return Tracking(f"{_NOUN[claim]} {lesion.number}", identity.uid(f"lesion/{lesion.number}"))
+
+
+def colour_of(lesion: Lesion) -> tuple[int, int, int]:
+    """The display colour of a lesion, RGB 0..255."""
+    return PALETTE_RGB[(lesion.number - 1) % len(PALETTE_RGB)]
+
+
+def parameters_of(algorithm: Algorithm) -> dict[str, str]:
+    """The parameters with which an algorithm ran, as text, with units, device, model and source."""
+    texts = {
+        parameter.name: f"{parameter.value:g}"
+        if parameter.unit == "1"
+        else f"{parameter.value:g} {parameter.unit}"
+        for parameter in algorithm.parameters
+    }
+    texts["device"] = algorithm.device
+    if algorithm.model_digest is not None:
+        texts["model_sha256"] = algorithm.model_digest
+    return texts

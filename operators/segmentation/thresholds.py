@@ -1,0 +1,277 @@
+"""The published threshold methods, one pure function each, and the engine that runs them.
+
+None of them tells tumour from physiological uptake: their masks are of uptake above a threshold. They
+run on the CPU. "Component" is a 26-connected component.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.domain import (
+    Algorithm,
+    Claim,
+    Parameter,
+    ReferenceRegion,
+    Segmented,
+    Volume,
+    Volumes,
+)
+from operators.errors import SegmentationRefusal
+from operators.segmentation.components import (
+    Components,
+    component_maxima,
+    draw,
+    draw_above,
+    find_components,
+)
+from operators.segmentation.cutoff import at_or_above
+from operators.segmentation.method import Engine, Method, ParameterRule
+from operators.segmentation.sphere import sphere_means, sphere_voxels
+
+Mask = NDArray[np.bool_]
+
+QPSMA_BONE_SUV = 3.0
+QPSMA_SOFT_TISSUE_SUV = 4.30
+
+
+# ---- the methods -------------------------------------------------------------------------------
+
+
+def fixed_suv(pet: Volume, threshold: float, min_volume_ml: float, strict: bool = False) -> Mask:
+    """Voxels at or above a fixed SUV, in components of at least a volume.
+
+    Parameters
+    ----------
+    pet : Volume
+        SUVbw.
+    threshold : float
+        g/ml.
+    min_volume_ml : float
+        Smaller components are left out; 0 keeps all.
+    strict : bool
+        Above the threshold, not at it.
+
+    References
+    ----------
+    FDG lymphoma, SUV >= 4.0 and >= 3 ml: Boellaard et al., J Nucl Med 2024;65:1343.
+    PSMA, SUV > 3: Ferdinandus et al., 2020.
+    """
+    lowest = float(np.nextafter(threshold, math.inf)) if strict else threshold
+    return _without_small(pet, at_or_above(pet, lowest), min_volume_ml)
+
+
+def percent_suvmax(pet: Volume, percent: float, candidate_threshold: float, min_volume_ml: float) -> Mask:
+    """Voxels at or above a percentage of the SUVmax of the candidate that they lie in.
+
+    Parameters
+    ----------
+    pet : Volume
+        SUVbw.
+    percent : float
+        Percentage of each candidate's own SUVmax.
+    candidate_threshold : float
+        g/ml. Candidates are the components at or above it, and the mask stays within them.
+    min_volume_ml : float
+        Smaller components of what remains are left out; 0 keeps all.
+
+    References
+    ----------
+    41 % of SUVmax, as an alternative compared: Boellaard et al., J Nucl Med 2024;65:1343. 50 % for
+    somatostatin receptors is a convention, not an agreed threshold.
+    """
+    candidates = find_components(at_or_above(pet, candidate_threshold))
+    thresholds = percent / 100.0 * component_maxima(pet, candidates)
+    thresholds[~_large(pet, candidates, min_volume_ml)] = np.inf
+    return _without_small(pet, draw_above(pet, candidates, thresholds), min_volume_ml)
+
+
+def percist(pet: Volume, liver: ReferenceRegion, min_volume_ml: float) -> Mask:
+    """Components at or above 1.5 x liver mean + 2 SD whose peak reaches it too: measurable by PERCIST.
+
+    Lean-mass SUV is SUVbw times one number for each patient, on both sides of the comparison, so the mask
+    is the same in SUVbw. The peak is the highest mean over 1 cm3 round a voxel of the component.
+
+    Parameters
+    ----------
+    pet : Volume
+        SUVbw.
+    liver : ReferenceRegion
+        SUVbw of a 3 cm sphere in the right lobe.
+    min_volume_ml : float
+        Smaller components are left out; 0 keeps all.
+
+    References
+    ----------
+    PERCIST 1.0, the limit of measurable disease: not verified against the primary source.
+    """
+    threshold = 1.5 * liver.suv_mean + 2.0 * liver.suv_sd
+    components = find_components(at_or_above(pet, threshold))
+    kept = _large(pet, components, min_volume_ml)
+    sphere = sphere_voxels(pet.geometry.affine)
+    for index in np.flatnonzero(kept).tolist():
+        means = sphere_means(pet, components.box(index), components.mask(index), sphere)
+        kept[index] = means.max() >= threshold
+    return draw(components, kept)
+
+
+def qpsma(pet: Volume, bone: Mask, liver: ReferenceRegion, min_volume_ml: float) -> Mask:
+    """SUV 3 in bone, and in soft tissue a threshold that follows the liver: 4.30/mean x (mean + SD).
+
+    Parameters
+    ----------
+    pet : Volume
+        SUVbw.
+    bone : ndarray of bool, shape (z, y, x)
+        On the grid of `pet`.
+    liver : ReferenceRegion
+        SUVbw of a 3 cm sphere in the right lobe.
+    min_volume_ml : float
+        Smaller components are left out; 0 keeps all.
+
+    References
+    ----------
+    qPSMA, Gafita et al., J Nucl Med 2019;60:1277: bone from its abstract; the soft-tissue formula is not
+    verified against the primary source.
+    """
+    soft_tissue_suv = QPSMA_SOFT_TISSUE_SUV / liver.suv_mean * (liver.suv_mean + liver.suv_sd)
+    mask = at_or_above(pet, QPSMA_BONE_SUV) & bone
+    mask |= at_or_above(pet, soft_tissue_suv) & ~bone
+    return _without_small(pet, mask, min_volume_ml)
+
+
+def _without_small(pet: Volume, mask: Mask, min_volume_ml: float) -> Mask:
+    if min_volume_ml <= 0:
+        return mask
+    components = find_components(mask)
+    return draw(components, _large(pet, components, min_volume_ml))
+
+
+def _large(pet: Volume, components: Components, min_volume_ml: float) -> Mask:
+    """Which components have at least the volume, shape (n,); rounding does not cost one its place."""
+    large: Mask = components.voxels >= min_volume_ml / pet.geometry.voxel_volume_ml * (1 - 1e-9)
+    return large
+
+
+# ---- the engine --------------------------------------------------------------------------------
+
+References = Mapping[str, ReferenceRegion]
+Values = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdEngine:
+    """An engine that thresholds the PET on the CPU."""
+
+    algorithm: Algorithm
+    needs: tuple[str, ...]
+    mask_of: Callable[[Volumes, Values, References], Mask]
+
+    def segment(self, volumes: Volumes, references: References) -> Segmented:
+        for name in self.needs:
+            _check_reference(self.algorithm.name, name, references.get(name))
+        values = {parameter.name: parameter.value for parameter in self.algorithm.parameters}
+        mask = self.mask_of(volumes, values, references)
+        return Segmented(volumes, mask, Claim.UPTAKE, self.algorithm, ())
+
+
+def _check_reference(method: str, name: str, region: ReferenceRegion | None) -> None:
+    if region is None:
+        raise SegmentationRefusal(
+            "REFERENCE_MISSING",
+            f"The segmentation method {method} needs the uptake of the {name} (mean and standard "
+            "deviation), which nothing has measured yet. Choose another method.",
+        )
+    if not (0 < region.suv_mean < math.inf and 0 <= region.suv_sd < math.inf):
+        raise SegmentationRefusal(
+            "REFERENCE_INVALID",
+            f"The uptake of the {name} is not usable: mean {region.suv_mean:g}, standard deviation "
+            f"{region.suv_sd:g} g/ml.",
+        )
+
+
+def _engine(
+    mask_of: Callable[[Volumes, Values, References], Mask], needs: tuple[str, ...] = ()
+) -> Callable[[Method, tuple[Parameter, ...], str, str], Engine]:
+    """A method's way to build its engine."""
+
+    def build(method: Method, parameters: tuple[Parameter, ...], device: str, version: str) -> Engine:
+        algorithm = Algorithm(method.name, method.title, version, parameters, method.citation, device)
+        return ThresholdEngine(algorithm, needs, mask_of)
+
+    return build
+
+
+def _run_fixed_suv(volumes: Volumes, values: Values, _references: References) -> Mask:
+    return fixed_suv(volumes.pet, values["threshold"], values["min_volume_ml"], bool(values["strict"]))
+
+
+def _run_percent_suvmax(volumes: Volumes, values: Values, _references: References) -> Mask:
+    return percent_suvmax(
+        volumes.pet, values["percent"], values["candidate_threshold"], values["min_volume_ml"]
+    )
+
+
+def _run_percist(volumes: Volumes, values: Values, references: References) -> Mask:
+    return percist(volumes.pet, references["liver"], values["min_volume_ml"])
+
+
+def _decline_qpsma(_volumes: Volumes, _values: Values, _references: References) -> Mask:
+    raise SegmentationRefusal(
+        "BONE_MASK_MISSING",
+        "The segmentation method qpsma treats bone and soft tissue differently and needs to know which is "
+        "which, which nothing has segmented yet. Choose another method.",
+    )
+
+
+# ---- the table ---------------------------------------------------------------------------------
+
+_SUV = "g/ml{SUVbw}"
+_MIN_VOLUME = ParameterRule("min_volume_ml", "ml", 0.0, 1000.0, default=0.0)
+
+METHODS = (
+    Method(
+        name="fixed_suv",
+        title="Fixed SUV threshold",
+        citation="Boellaard et al., J Nucl Med 2024;65:1343 (FDG); Ferdinandus et al., 2020 (PSMA)",
+        parameters=(
+            ParameterRule("threshold", _SUV, 0.01, 1000.0),
+            _MIN_VOLUME,
+            ParameterRule("strict", "1", 0.0, 1.0, default=0.0, whole=True),
+        ),
+        build=_engine(_run_fixed_suv),
+    ),
+    Method(
+        name="percent_suvmax",
+        title="Percentage of each candidate's SUVmax",
+        citation="Boellaard et al., J Nucl Med 2024;65:1343 (41 % of SUVmax, an alternative compared)",
+        parameters=(
+            ParameterRule("percent", "%", 1.0, 100.0, default=41.0),
+            ParameterRule("candidate_threshold", _SUV, 0.01, 1000.0, default=2.5),
+            _MIN_VOLUME,
+        ),
+        build=_engine(_run_percent_suvmax),
+    ),
+    Method(
+        name="percist",
+        title="PERCIST 1.0 measurable uptake: 1.5 x liver mean + 2 SD",
+        citation="PERCIST 1.0; the limit of measurable disease is not verified against the primary source",
+        parameters=(_MIN_VOLUME,),
+        build=_engine(_run_percist, needs=("liver",)),
+    ),
+    Method(
+        name="qpsma",
+        title="qPSMA: SUV 3 in bone, liver-based threshold in soft tissue",
+        citation=(
+            "Gafita et al., J Nucl Med 2019;60:1277; the soft-tissue formula is not verified against the "
+            "primary source"
+        ),
+        parameters=(_MIN_VOLUME,),
+        build=_engine(_decline_qpsma, needs=("liver",)),
+    ),
+)

@@ -1,0 +1,191 @@
+"""The input folder as cases: one for each study of each patient, never merged."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from itertools import groupby
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from operators.domain import Case, Instance, Job, Refused, Series, SetAside, Study
+from operators.errors import InputRefusal
+from operators.study.attributes import items, text
+from operators.study.duplicates import absorb_duplicates
+from operators.study.headers import is_pet, read_headers, relative_path
+from operators.study.job import read_job
+
+
+def load_cases(root: Path, output: Path, method: str | None = None) -> tuple[Case | Refused, ...]:
+    """Read an input folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of DICOM files, nested as it may be, with or without a ``job.json``.
+    output : Path
+        Folder of the results: of a single case itself; of several, each has a folder below it, named by
+        a hash of its study.
+    method : str, optional
+        Segmentation method in place of the job's.
+
+    Returns
+    -------
+    tuple of Case or Refused
+        One for each current study, by Study Instance UID. Refused, with ``CURRENT_STUDY_MISSING``, for
+        a current study of the job that the folder does not hold.
+
+    Raises
+    ------
+    InputRefusal
+        ``INPUT_MISSING``, ``JOB_INVALID`` or ``NO_DICOM``: there is nothing to process.
+    """
+    if not root.is_dir():
+        raise InputRefusal("INPUT_MISSING", "The input folder does not exist.")
+    root, output = root.resolve(), output.resolve()
+    job = read_job(root)
+    job = replace(job, method=method) if method else job
+    instances, unreadable = read_headers(root, exclude=output if output != root else None)
+    instances, duplicates = absorb_duplicates(instances, root)
+    set_aside = _by_path((*unreadable, *duplicates))
+    if not instances:
+        sentence = "The input folder holds no DICOM file that can be read."
+        raise InputRefusal("NO_DICOM", sentence, set_aside=set_aside)
+    current, others = _current(group_studies(instances), job)
+    set_aside = _by_path((*set_aside, *_not_pet(others, root)))
+    folders = _folders(current, output)
+    return tuple(_case(study, job, set_aside, folder) for study, folder in zip(current, folders, strict=True))
+
+
+def group_studies(instances: Iterable[Instance]) -> tuple[Study, ...]:
+    """Group instances by patient and study, then by series.
+
+    Patients are told apart before studies are: two patients under one Study Instance UID, the trace of
+    a wrong worklist entry, are two studies and never one.
+
+    Parameters
+    ----------
+    instances : iterable of Instance
+        With every SOP Instance UID once.
+
+    Returns
+    -------
+    tuple of Study
+        In the order of their Study Instance UIDs; series and instances by their UIDs, so that names
+        and order of files do not matter.
+    """
+    by_study: dict[str, list[Instance]] = defaultdict(list)
+    for instance in instances:
+        by_study[text(instance.header, "StudyInstanceUID")].append(instance)
+    studies = []
+    for study_uid, members in sorted(by_study.items()):
+        by_patient: dict[str, list[Instance]] = defaultdict(list)
+        for instance, key in zip(members, _patient_keys(members), strict=True):
+            by_patient[key].append(instance)
+        studies += [Study(study_uid, key, _series(group)) for key, group in sorted(by_patient.items())]
+    return tuple(studies)
+
+
+def _series(instances: Sequence[Instance]) -> tuple[Series, ...]:
+    def series_uid(instance: Instance) -> str:
+        return text(instance.header, "SeriesInstanceUID")
+
+    ordered = sorted(instances, key=lambda instance: (series_uid(instance), instance.sop_instance_uid))
+    return tuple(Series(uid, tuple(group)) for uid, group in groupby(ordered, series_uid))
+
+
+def _patient_keys(instances: Sequence[Instance]) -> list[str]:
+    """Return a hash for each instance of one study, equal for equal patients.
+
+    Patient ID and its issuer (PS3.3 C.2.2); an absent issuer is that of the study's other files with the
+    same ID if they name only one. Without an ID, name and birth date tell patients apart.
+    """
+    issuers: dict[str, set[str]] = defaultdict(set)
+    for instance in instances:
+        issuers[text(instance.header, "PatientID")].add(_issuer(instance.header))
+    return [_patient_key(instance.header, issuers) for instance in instances]
+
+
+def _patient_key(header: Dataset, issuers: dict[str, set[str]]) -> str:
+    patient_id = text(header, "PatientID")
+    if patient_id:
+        named = issuers[patient_id] - {""}
+        issuer = next(iter(named)) if len(named) == 1 else _issuer(header)
+        identity = ("id", patient_id, issuer)
+    else:
+        identity = ("name", text(header, "PatientName"), text(header, "PatientBirthDate"))
+    return sha256("\0".join(identity).encode()).hexdigest()
+
+
+def _issuer(header: Dataset) -> str:
+    return text(header, "IssuerOfPatientID") or "".join(
+        text(item, "UniversalEntityID") for item in items(header, "IssuerOfPatientIDQualifiersSequence")
+    )
+
+
+def _current(studies: Sequence[Study], job: Job) -> tuple[tuple[Study | str, ...], tuple[Study, ...]]:
+    """Return the studies to process (or the UIDs of those that are missing), and those left aside.
+
+    Without ``current`` in the job: all that are not priors and hold a PET; all that are not priors when
+    none of them holds a PET, so that each is refused by name.
+    """
+    if job.current:
+        present = {study.study_instance_uid for study in studies}
+        chosen = tuple(study for study in studies if study.study_instance_uid in job.current)
+        return (*chosen, *sorted(set(job.current) - present)), ()
+    candidates = tuple(study for study in studies if study.study_instance_uid not in job.priors)
+    if not candidates:
+        raise InputRefusal("NO_CURRENT_STUDY", "The job names every study of the input folder as a prior.")
+    with_pet = tuple(study for study in candidates if _holds_pet(study))
+    if not with_pet:
+        return candidates, ()
+    return with_pet, tuple(study for study in candidates if not _holds_pet(study))
+
+
+def _holds_pet(study: Study) -> bool:
+    return any(is_pet(instance) for series in study.series for instance in series.instances)
+
+
+def _not_pet(studies: Sequence[Study], root: Path) -> list[SetAside]:
+    """List the files of studies that are no case since others hold a PET and they do not."""
+    reason = "belongs to a study without PET"
+    return [
+        SetAside(relative_path(instance.path, root), "NOT_A_PET_STUDY", reason, series.series_instance_uid)
+        for study in studies
+        for series in study.series
+        for instance in series.instances
+    ]
+
+
+def _folders(studies: Sequence[Study | str], output: Path) -> list[Path]:
+    """Return the folder of each study's results; the patient enters its name where the UID is not enough."""
+    if len(studies) == 1:
+        return [output]
+    times = Counter(study if isinstance(study, str) else study.study_instance_uid for study in studies)
+    names = []
+    for study in studies:
+        if isinstance(study, str):
+            names.append(study)
+        elif times[study.study_instance_uid] > 1:
+            names.append(f"{study.study_instance_uid} {study.patient_key}")
+        else:
+            names.append(study.study_instance_uid)
+    return [output / sha256(name.encode()).hexdigest()[:16] for name in names]
+
+
+def _case(study: Study | str, job: Job, set_aside: tuple[SetAside, ...], output: Path) -> Case | Refused:
+    if isinstance(study, Study):
+        return Case(study, job, set_aside, output)
+    refusal = InputRefusal(
+        "CURRENT_STUDY_MISSING",
+        f"The job names study {study} as current, but the input folder does not hold it.",
+        "(0020,000D) StudyInstanceUID",
+    )
+    return Refused(Case(Study(study, "", ()), job, set_aside, output), refusal)
+
+
+def _by_path(set_aside: Iterable[SetAside]) -> tuple[SetAside, ...]:
+    return tuple(sorted(set_aside, key=lambda entry: entry.path))

@@ -1,0 +1,157 @@
+"""The time to which a PET is decay-corrected, and the decay between injection and image.
+
+Source: QIBA vendor-neutral SUV pseudo-code (20180626), extended by the back-computation that the IBSI
+SUV reference objects need. Slice AcquisitionTime alone, as several public scripts use it, is not the
+reference time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+
+from pydicom.dataset import Dataset
+
+from operators.domain import Note
+from operators.errors import SuvRefusal
+from operators.study.attributes import number
+from operators.volume.tags import private_text, tag_label
+from operators.volume.times import acquisition_time, parse_datetime, series_time, zone_of
+
+CROSS_CHECK_S = 60.0
+HALF_LIVES = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The time that an image with Decay Correction START is corrected to."""
+
+    times: tuple[datetime, ...]
+    """Of each slice; all the same but for the back-computation."""
+    rule: str
+    notes: tuple[Note, ...]
+
+
+def scan_start(headers: Sequence[Dataset]) -> datetime | None:
+    """Return the earliest acquisition, else the series' time; None when the headers have neither."""
+    acquired = [time for header in headers if (time := acquisition_time(header))]
+    return min(acquired, default=None) or series_time(headers[0])
+
+
+def start_reference(headers: Sequence[Dataset], half_life_s: float) -> Reference:
+    """Choose the reference time of Decay Correction START.
+
+    1. GE's private scan date-time (0009,100D); 2. SeriesDate and SeriesTime unless later than the
+    earliest acquisition; 3. back-computation from Frame Reference Time (0054,1300), slice by slice. The
+    third is always computed where it can be, as a cross-check.
+
+    Raises
+    ------
+    SuvRefusal
+        ``REFERENCE_TIME_UNKNOWN`` when no rule applies.
+    """
+    computed = [_back_computed(header, half_life_s) for header in headers]
+    known = [time for time in computed if time]
+    chosen, rule = _stated(headers)
+    if chosen is None:
+        if len(known) < len(headers):
+            raise SuvRefusal(
+                "REFERENCE_TIME_UNKNOWN",
+                "The time to which the PET is decay-corrected cannot be found: the series' time is missing "
+                "or later than the scan, and the frames' times are incomplete.",
+                tag_label("SeriesTime"),
+            )
+        return Reference(tuple(known), "frame_reference_time", ())
+    return Reference((chosen,) * len(headers), rule, _cross_check(chosen, known))
+
+
+def _stated(headers: Sequence[Dataset]) -> tuple[datetime | None, str]:
+    ge = private_text(headers[0], 0x0009, 0x0D, "GEMS_PETD_01", "GE ")
+    scanned = parse_datetime(ge or "", zone_of(headers[0]))
+    if scanned:
+        return scanned, "ge_scan_datetime"
+    series = series_time(headers[0])
+    acquired = [time for header in headers if (time := acquisition_time(header))]
+    if series and acquired and series <= min(acquired):
+        return series, "series_time"
+    return None, ""
+
+
+def _back_computed(header: Dataset, half_life_s: float) -> datetime | None:
+    """Acquisition, plus the time at which the frame has its mean activity, minus Frame Reference Time."""
+    acquired = acquisition_time(header)
+    duration_s, reference_ms = frame_duration_s(header), number(header, "FrameReferenceTime")
+    if acquired is None or duration_s is None or reference_ms is None:
+        return None
+    decay = math.log(2.0) / half_life_s
+    mean_s = math.log(decay * duration_s / -math.expm1(-decay * duration_s)) / decay
+    try:
+        return acquired + timedelta(seconds=mean_s - reference_ms / 1000.0)
+    except OverflowError:
+        return None
+
+
+def _cross_check(chosen: datetime, computed: Sequence[datetime]) -> tuple[Note, ...]:
+    tag = tag_label("FrameReferenceTime")
+    if not computed:
+        sentence = "The reference time could not be cross-checked: the frames' times are incomplete."
+        return (Note("REFERENCE_TIME_UNCHECKED", sentence, tag),)
+    difference = median((time - chosen).total_seconds() for time in computed)
+    if abs(difference) <= CROSS_CHECK_S:
+        return ()
+    sentence = (
+        f"The reference time computed from the frames is {difference:+.0f} s from the one that was taken."
+    )
+    return (Note("REFERENCE_TIME_DISAGREES", sentence, tag),)
+
+
+def frame_duration_s(header: Dataset) -> float | None:
+    """Return Actual Frame Duration (0018,1242) in seconds; None when it is not positive or absurd."""
+    duration_ms = number(header, "ActualFrameDuration")
+    return duration_ms / 1000.0 if duration_ms and 0 < duration_ms < 86_400_000 else None
+
+
+def require_plausible(elapsed_s: float, half_life_s: float) -> None:
+    """Refuse an injection after the scan, or so long before it that the date must be wrong."""
+    tag = tag_label("RadiopharmaceuticalStartDateTime")
+    if elapsed_s < 0:
+        raise SuvRefusal("INJECTION_AFTER_SCAN", "The injection's time is later than the scan's.", tag)
+    if elapsed_s > HALF_LIVES * half_life_s:
+        raise SuvRefusal(
+            "INJECTION_TOO_LONG_BEFORE_SCAN",
+            f"The injection is {elapsed_s / 3600:.1f} h before the scan, more than five half-lives: "
+            "a date or a time is wrong.",
+            tag,
+        )
+
+
+def remaining(elapsed_s: float, half_life_s: float) -> float:
+    """Fraction of the activity that is left."""
+    return float(2.0 ** (-elapsed_s / half_life_s))
+
+
+def uncorrected_factor(header: Dataset, injected: datetime, half_life_s: float) -> float:
+    """Return what brings an image without decay correction back to the injection.
+
+    λT/(1−exp(−λT)) for the decay during the frame, exp(λ(t_acq−t_inj)) for that before it.
+
+    Raises
+    ------
+    SuvRefusal
+        ``FRAME_TIMES_MISSING`` when the slice's acquisition time or duration is absent.
+    """
+    acquired, duration_s = acquisition_time(header), frame_duration_s(header)
+    if acquired is None or duration_s is None:
+        raise SuvRefusal(
+            "FRAME_TIMES_MISSING",
+            "The PET is not decay-corrected, and a slice lacks its acquisition time or duration.",
+            tag_label("AcquisitionTime" if acquired is None else "ActualFrameDuration"),
+        )
+    elapsed_s = (acquired - injected).total_seconds()
+    require_plausible(elapsed_s, half_life_s)
+    decay = math.log(2.0) / half_life_s
+    during = decay * duration_s / -math.expm1(-decay * duration_s)
+    return during / remaining(elapsed_s, half_life_s)

@@ -1,0 +1,56 @@
+"""The shipped protocols, and what a site's own are refused for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import app.protocols
+from app.protocols import load_protocols
+from operators.errors import ProtocolRefusal
+
+SHIPPED = Path(app.protocols.__file__).parent
+
+
+def test_shipped_protocols() -> None:
+    protocols = load_protocols()
+    assert list(protocols) == ["fapi", "fdg", "psma", "sstr"]
+    assert protocols["fdg"].method_parameters == {"threshold": 4.0, "min_volume_ml": 3.0}
+    assert protocols["psma"].method_parameters["strict"] == 1.0
+    assert protocols["fdg"].uptake_time_min.holds(60)
+    assert not protocols["fdg"].uptake_time_min.holds(90)
+    assert not protocols["fdg"].glucose_mmol_l.holds(11.5)
+    assert len({protocol.digest for protocol in protocols.values()}) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"titel": "x"}, "titel"),
+        ({"tracer_texts": ["("]}, "tracer_texts"),
+        ({"radionuclides": ["18F"]}, "radionuclides.0"),
+        ({"uptake_time_min": {"low": 90, "high": 60, "source": "x"}}, "uptake_time_min"),
+        ({"method": {"name": "fixed_suv", "parameters": {"threshold": "4"}, "source": "x"}}, "threshold"),
+    ],
+)
+def test_invalid_protocol_names_file_and_key(tmp_path: Path, change: dict[str, object], key: str) -> None:
+    content = yaml.safe_load((SHIPPED / "fdg.yaml").read_text()) | change
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ProtocolRefusal) as caught:
+        load_protocols(tmp_path)
+    assert caught.value.code == "PROTOCOL_INVALID"
+    assert "mine.yaml" in caught.value.sentence
+    assert key in caught.value.sentence
+
+
+def test_yaml_that_builds_objects_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(ProtocolRefusal, match="PROTOCOL_INVALID"):
+        load_protocols(tmp_path)
+
+
+def test_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProtocolRefusal, match="NO_PROTOCOLS"):
+        load_protocols(tmp_path)

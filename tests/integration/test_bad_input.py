@@ -1,0 +1,161 @@
+"""The bad input that sites really send: each is refused, or goes on, by name, through the whole graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import operators.results
+from app.demo.phantom import PhantomSpec, write_phantom
+from app.run import ExitCode, run
+from app.settings import Settings
+from tests import faults
+
+SMALL = PhantomSpec(shape=(32, 40, 40), spacing_mm=(6.0, 7.0, 7.0), organs=False, n_lesions=2)
+SCHEMA = json.loads((Path(operators.results.__file__).parent / "results.schema.json").read_text())
+
+
+def outcome(study: Path) -> tuple[int, list[dict[str, Any]]]:
+    """Run the graph on a folder; every results.json must fit the schema, refused ones hold no DICOM."""
+    output = study.with_name(f"{study.name}-out")
+    code, _ = run(study, output, Settings(device="cpu"))
+    results = []
+    for path in sorted(output.rglob("results.json")):
+        record = json.loads(path.read_text())
+        jsonschema.validate(record, SCHEMA)
+        if record["status"] == "refused":
+            assert not list(path.parent.glob("*.dcm"))
+        results.append(record)
+    return int(code), results
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    write_phantom(tmp_path / "in", SMALL)
+    return tmp_path / "in"
+
+
+def remove_pet(folder: Path) -> None:
+    for path in faults.files_of(folder, "PT"):
+        path.unlink()
+
+
+def no_half_life_nor_nuclide(folder: Path) -> None:
+    faults.remove_radiopharmaceutical(folder, "RadionuclideHalfLife")
+    faults.remove_radiopharmaceutical(folder, "RadionuclideCodeSequence")
+
+
+def injected_ten_hours_before(folder: Path) -> None:
+    faults.set_radiopharmaceutical(folder, "RadiopharmaceuticalStartDateTime", "20240304100000")
+    faults.remove_radiopharmaceutical(folder, "RadiopharmaceuticalStartTime")
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str, str | None]] = {
+    "no PET": (remove_pet, "NO_PET", None),
+    "no half-life and no nuclide": (no_half_life_nor_nuclide, "HALF_LIFE_UNKNOWN", "(0018,1075)"),
+    "two equal PETs": (faults.second_equal_pet, "PET_AMBIGUOUS", None),
+    "weight 0": (lambda f: faults.set_attribute(f, "PT", "PatientWeight", "0"), "WEIGHT_MISSING", "(0010,1030)"),
+    "injected half-lives before": (injected_ten_hours_before, "INJECTION_TOO_LONG_BEFORE_SCAN", "(0018,1078)"),
+    "PROPCPS": (lambda f: faults.set_attribute(f, "PT", "Units", "PROPCPS"), "UNITS_UNSUPPORTED", "(0054,1001)"),
+    "Lu-177 SPECT as PET": (faults.lutetium_spect, "NOT_PET_NUCLIDE", None),
+    "truncated last file": (lambda f: faults.truncate_last_file(f, "PT"), "TRUNCATED", None),
+    "same UID, other content": (
+        lambda f: faults.duplicate_instance(f, "PT", 3, equal=False),
+        "DUPLICATE_UID_DIFFERENT",
+        None,
+    ),
+    "missing slice": (lambda f: faults.drop_slice(f, "PT", 9), "SLICE_MISSING", None),
+    "uneven spacing": (lambda f: faults.shift_slice(f, "PT", 9, 2.0), "SPACING_UNEVEN", None),
+    "tilted gantry": (lambda f: faults.tilt_gantry(f, "PT", 12.0), "GANTRY_TILT", None),
+    "mixed orientations": (lambda f: faults.mix_orientations(f, "PT", 9), "ORIENTATION_MIXED", None),
+    "gated": (faults.gated_series, "PET_GATED", None),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_is_refused_by_name(name: str, study: Path) -> None:
+    breaking, code, tag = REFUSED[name]
+    breaking(study)
+    exit_code, [results] = outcome(study)
+    assert exit_code == ExitCode.REFUSED
+    assert results["status"] == "refused"
+    assert results["reason"]["code"] == code
+    assert len(results["reason"]["sentence"]) > 20
+    if tag:
+        assert results["reason"]["tag"].startswith(tag)
+
+
+GOES_ON: dict[str, tuple[Callable[[Path], object], str]] = {
+    "same instance twice": (lambda f: faults.duplicate_instance(f, "PT", 3, equal=True), "DUPLICATE"),
+    "NAC beside it": (faults.nac_copy, "SERIES_NAC"),
+    "MIP beside it": (faults.mip_series, ""),
+    "scout beside it": (faults.topogram, ""),
+    "screenshot beside it": (faults.secondary_capture, ""),
+}
+
+
+@pytest.mark.parametrize("name", GOES_ON)
+def test_goes_on_and_says_why_it_passed_over(name: str, study: Path) -> None:
+    breaking, _ = GOES_ON[name]
+    breaking(study)
+    exit_code, [results] = outcome(study)
+    assert exit_code == ExitCode.COMPLETED
+    assert len(results["lesions"]) == 2
+    roles = [decision["role"] for decision in results["series"]]
+    assert roles.count("pet") == 1
+    assert roles.count("ct") == 1
+    assert all(decision["reason"] for decision in results["series"])
+
+
+def test_equal_duplicate_is_listed(study: Path) -> None:
+    copy = faults.duplicate_instance(study, "PT", 3, equal=True)
+    _, [results] = outcome(study)
+    assert [entry["code"] for entry in results["set_aside"]] == ["DUPLICATE"]
+    assert results["set_aside"][0]["path"].split("/")[-1].split("-again")[0] in copy.name
+
+
+@pytest.mark.parametrize(("change", "note"), [({"ct": False}, "CT_ABSENT"), ({"same_frame": False}, "CT_OTHER_FRAME")])
+def test_goes_on_without_a_usable_ct_and_says_so(change: dict[str, Any], note: str, tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in", replace(SMALL, **change))
+    exit_code, [results] = outcome(tmp_path / "in")
+    assert exit_code == ExitCode.COMPLETED
+    assert note in {n["code"] for n in results["notes"]}
+    assert "ct" not in {decision["role"] for decision in results["series"]}
+
+
+def test_patients_under_one_study_uid_are_never_merged(study: Path) -> None:
+    faults.other_patient(study, "CT")
+    exit_code, results = outcome(study)
+    assert exit_code == ExitCode.COMPLETED
+    assert len(results) == 1
+    assert "CT_ABSENT" in {note["code"] for note in results[0]["notes"]}
+    assert {entry["code"] for entry in results[0]["set_aside"]} == {"NOT_A_PET_STUDY"}
+
+
+def test_bad_job_is_refused_with_the_place_of_the_error(study: Path) -> None:
+    (study / "job.json").write_text('{"schema_version": "1", "destinations": [{"name": "a", "sr_region": "x"}]}')
+    exit_code, [results] = outcome(study)
+    assert exit_code == ExitCode.REFUSED
+    assert results["reason"]["code"] == "JOB_INVALID"
+    assert "/destinations/0/sr_region" in results["reason"]["sentence"]
+
+
+def test_audited_weight_replaces_the_missing_one_and_the_report_says_so(study: Path) -> None:
+    faults.set_attribute(study, "PT", "PatientWeight", "0")
+    correction = {
+        "attribute": "PatientWeight",
+        "value": 75.0,
+        "reason": "weighed again",
+        "author": "technologist",
+        "time": "2024-03-05T11:00:00+01:00",
+    }
+    (study / "job.json").write_text(json.dumps({"schema_version": "1", "corrections": [correction]}))
+    exit_code, [results] = outcome(study)
+    assert exit_code == ExitCode.COMPLETED
+    assert results["suv"]["corrected"] == ["PatientWeight"]

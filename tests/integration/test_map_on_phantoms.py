@@ -1,0 +1,168 @@
+"""The whole graph on phantom studies: what comes out is what was put in, and the same every time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import jsonschema
+import pydicom
+import pytest
+
+import operators.results
+from app.demo.phantom import PhantomSpec, PhantomTruth, write_phantom
+from app.run import ExitCode, run
+from app.settings import Settings
+
+SMALL = {"shape": (40, 48, 48), "spacing_mm": (5.0, 6.0, 6.0), "organs": False, "n_lesions": 3}
+SCHEMA = json.loads((Path(operators.results.__file__).parent / "results.schema.json").read_text())
+
+
+def run_map(study: Path, output: Path, **options: Any) -> dict[str, Any]:
+    """Run the graph in this process and return results.json, which must fit its schema."""
+    run(study, output, Settings(device="cpu"), **options)
+    return read_results(output)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    jsonschema.validate(results, SCHEMA)
+    return results
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.dcm"))}
+
+
+def assert_measures(results: dict[str, Any], truth: PhantomTruth) -> None:
+    """Every lesion of the phantom was found once, with its own numbers."""
+    found = sorted(results["lesions"], key=lambda lesion: lesion["suv_max_g_ml"])
+    assert len(found) == len(truth.lesions)
+    for lesion, true in zip(found, sorted(truth.lesions, key=lambda t: t.suv_max), strict=True):
+        assert lesion["suv_max_g_ml"] == pytest.approx(true.suv_max, rel=1e-6)
+        assert lesion["suv_mean_g_ml"] == pytest.approx(true.suv_mean, rel=1e-6)
+        assert lesion["volume_ml"] == pytest.approx(true.volume_ml, rel=1e-6)
+        assert lesion["centroid_lps_mm"] == pytest.approx(true.centroid_mm, abs=0.5 * min(SMALL["spacing_mm"]))
+
+
+@pytest.mark.parametrize("vendor", ["ge", "siemens", "philips"])
+@pytest.mark.parametrize("orientation", ["axial", "coronal", "sagittal"])
+def test_finds_every_lesion_with_its_numbers(tmp_path: Path, vendor: str, orientation: str) -> None:
+    truth = write_phantom(tmp_path / "in", PhantomSpec(**SMALL, vendor=vendor, orientation=orientation))
+    results = run_map(tmp_path / "in", tmp_path / "out")
+    assert results["status"] == "completed"
+    assert_measures(results, truth)
+
+
+def test_isotropic_voxels(tmp_path: Path) -> None:
+    spec = PhantomSpec(shape=(60, 64, 64), spacing_mm=(4.0, 4.0, 4.0), organs=False, n_lesions=4)
+    truth = write_phantom(tmp_path / "in", spec)
+    assert_measures(run_map(tmp_path / "in", tmp_path / "out"), truth)
+
+
+def test_same_study_gives_the_same_bytes_whatever_its_files_are_called(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in", PhantomSpec(**SMALL))
+    files = sorted(p for p in (tmp_path / "in").rglob("*") if p.is_file())
+    names = list(range(len(files)))
+    random.Random(1).shuffle(names)
+    for source, name in zip(files, names, strict=True):
+        target = tmp_path / "shuffled" / str(name % 3) / f"{name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    for source, output in (("in", "first"), ("in", "second"), ("shuffled", "third")):
+        run_map(tmp_path / source, tmp_path / output)
+    first = digests(tmp_path / "first")
+    assert set(first) == {"seg.dcm", "sr.dcm"}
+    assert digests(tmp_path / "second") == first
+    assert digests(tmp_path / "third") == first
+
+
+def test_another_method_gives_other_uids(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in", PhantomSpec(**SMALL))
+    run_map(tmp_path / "in", tmp_path / "a")
+    run_map(tmp_path / "in", tmp_path / "b", method="percent_suvmax")
+    for name in ("seg.dcm", "sr.dcm"):
+        a, b = (pydicom.dcmread(tmp_path / folder / name) for folder in "ab")
+        assert a.SOPInstanceUID != b.SOPInstanceUID
+        assert a.SeriesInstanceUID != b.SeriesInstanceUID
+
+
+def test_seg_and_sr_name_the_same_lesions(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in", PhantomSpec(**SMALL))
+    results = run_map(tmp_path / "in", tmp_path / "out")
+    seg = hd.seg.segread(tmp_path / "out" / "seg.dcm")
+    sr = hd.sr.srread(tmp_path / "out" / "sr.dcm")
+    in_seg = {str(s.tracking_uid) for s in seg.segment_descriptions}
+    in_sr = {str(g.tracking_uid) for g in sr.content.get_volumetric_roi_measurement_groups()}
+    in_json = {lesion["tracking_uid"] for lesion in results["lesions"]}
+    assert in_seg == in_sr == in_json
+    assert len(in_seg) == 3
+
+
+def test_study_without_lesions_gives_a_report_that_says_so_and_no_seg(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in", PhantomSpec(**(SMALL | {"n_lesions": 0})))
+    results = run_map(tmp_path / "in", tmp_path / "out")
+    assert results["status"] == "completed"
+    assert results["lesions"] == []
+    assert set(digests(tmp_path / "out")) == {"sr.dcm"}
+
+
+def test_several_studies_each_have_their_own_results(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        write_phantom(tmp_path / "in" / name, PhantomSpec(**SMALL, seed=seed, patient_id=name))
+    code, trace = run(tmp_path / "in", tmp_path / "out", Settings(device="cpu"))
+    assert code == ExitCode.COMPLETED
+    results = [read_results(outcome.results_json.parent) for outcome in trace.outcomes]
+    assert len({r["study_instance_uid"] for r in results}) == 2
+    for outcome in trace.outcomes:
+        assert set(digests(outcome.results_json.parent)) == {"seg.dcm", "sr.dcm"}
+
+
+def test_unknown_method_is_refused_and_leaves_no_dicom(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in", PhantomSpec(**SMALL))
+    code, _ = run(tmp_path / "in", tmp_path / "out", Settings(device="cpu"), method="guesswork")
+    results = read_results(tmp_path / "out")
+    assert code == ExitCode.REFUSED
+    assert results["reason"]["code"] == "METHOD_UNKNOWN"
+    assert digests(tmp_path / "out") == {}
+
+
+def test_folder_without_dicom_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "readme.txt").write_text("nothing here")
+    code, _ = run(tmp_path / "in", tmp_path / "out", Settings(device="cpu"))
+    results = read_results(tmp_path / "out")
+    assert code == ExitCode.REFUSED
+    assert results["reason"]["code"] == "NO_DICOM"
+    assert [entry["path"] for entry in results["set_aside"]] == ["readme.txt"]
+
+
+def test_map_entry_takes_the_options_of_the_sdk(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in", PhantomSpec(**SMALL))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "out").mkdir()
+    repository = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "app", "-i", tmp_path / "in", "-o", tmp_path / "out", "-m", tmp_path / "models"]
+    subprocess.run(command, cwd=repository, check=True, capture_output=True)
+    assert read_results(tmp_path / "out")["status"] == "completed"
+
+
+def test_map_entry_reads_the_holoscan_variables(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in", PhantomSpec(**SMALL))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "out").mkdir()
+    environment = {
+        "HOLOSCAN_INPUT_PATH": str(tmp_path / "in"),
+        "HOLOSCAN_OUTPUT_PATH": str(tmp_path / "out"),
+        "HOLOSCAN_MODEL_PATH": str(tmp_path / "models"),
+    }
+    repository = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, repository / "app"], env=environment, check=True, capture_output=True)
+    assert read_results(tmp_path / "out")["status"] == "completed"

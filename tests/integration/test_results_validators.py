@@ -1,0 +1,141 @@
+"""Other people's programs read our SEG and SR, find no error, and say the same numbers."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from operators.domain import Claim, Destination, Job, ResultProfile, SrRegion
+from operators.results.seg import write_seg
+from operators.results.sr import write_srs
+
+TIME_LIMIT_S = 60
+PROFILE = ResultProfile(software_version="0.1.0")
+BOTH = Job(destinations=(Destination("viewer"), Destination("tools", SrRegion.SEGMENT)))
+
+
+def _builder():
+    """The hand-made measured PET of the results' unit tests."""
+    path = Path(__file__).parent.parent / "operators" / "results" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("results_builder", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.build
+
+
+build = _builder()
+
+
+def program(name):
+    """Path of a program; skips by name where it is absent, fails in CI."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if found is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{name} is not installed")
+    return found
+
+
+def run(name, *arguments):
+    command = [program(name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
+    return done.stdout + done.stderr
+
+
+CASES = {
+    "two lesions": {"job": BOTH},
+    "lesions, not uptake": {"job": BOTH, "claim": Claim.LESION},
+    "no lesions": {"job": BOTH, "centres": ()},
+    "multi-frame": {"job": BOTH, "multiframe": True},
+    "type 2 lacking": {"job": BOTH, "lacking": ("AccessionNumber", "StudyID", "PatientName", "PatientSex")},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_dciodvfy_finds_no_error(tmp_path, case):
+    quantified = build(**CASES[case])
+    for file in (*write_seg(quantified, PROFILE, tmp_path), *write_srs(quantified, PROFILE, tmp_path)):
+        said = run("dciodvfy", "-new", file.path)
+        assert not [line for line in said.splitlines() if line.startswith("Error")], said
+
+
+def test_dcmqi_reads_the_segments_voxels(tmp_path):
+    quantified = build(hole=True)
+    (seg,) = write_seg(quantified, PROFILE, tmp_path)
+    run(
+        "segimage2itkimage",
+        "--inputDICOM",
+        seg.path,
+        "--outputDirectory",
+        tmp_path,
+        "--prefix",
+        "out",
+        "-t",
+        "nii",
+    )
+    for lesion in quantified.lesions:
+        image = np.asarray(nibabel.load(next(tmp_path.glob(f"out-{lesion.number}.nii*"))).dataobj)
+        assert np.count_nonzero(image) == lesion.voxels
+        voxel_ml = quantified.segmented.volumes.pet.geometry.voxel_volume_ml
+        assert lesion.voxels * voxel_ml == pytest.approx(lesion.volume_ml)
+
+
+def test_dcmqi_reads_the_reports_numbers(tmp_path):
+    quantified = build(job=BOTH)
+    report = write_srs(quantified, PROFILE, tmp_path)[1]
+    run("tid1500reader", "--inputDICOM", report.path, "--outputMetadata", tmp_path / "sr.json")
+    groups = json.loads((tmp_path / "sr.json").read_text())["Measurements"]
+    for lesion, group in zip(quantified.lesions, groups, strict=True):
+        assert group["ReferencedSegment"] == lesion.number
+        found = {
+            (item["quantity"]["CodeValue"], item.get("derivationModifier", {}).get("CodeValue")): float(
+                item["value"]
+            )
+            for item in group["measurementItems"]
+        }
+        assert found["126401", "56851009"] == pytest.approx(lesion.suv_max)
+        assert found["126401", "373098007"] == pytest.approx(lesion.suv_mean)
+        assert found["126401", "126031"] == pytest.approx(lesion.suv_peak_global)
+        assert found["126032", None] == pytest.approx(lesion.volume_ml)
+        assert found["126033", None] == pytest.approx(lesion.tlg_g)
+
+
+def test_dsrdump_reads_the_reports_numbers(tmp_path):
+    quantified = build(job=BOTH)
+    for report in write_srs(quantified, PROFILE, tmp_path):
+        said = run("dsrdump", "+Pc", "+Pl", report.path)
+        for lesion in quantified.lesions:
+            assert f'NUM:(126401,DCM,"SUVbw")="{lesion.suv_max}"' in said
+
+
+@pytest.mark.data
+def test_coding_agrees_with_dcmqis_own_pet_report(tmp_path, unpacked):
+    """The example codes the same concepts (in the older SNOMED RT identifiers where those were current)."""
+    import pydicom
+
+    example = pydicom.dcmread(next(unpacked("dcmqi_seg_sr_example").rglob("sr.dcm")))
+    ours = pydicom.dcmread(write_srs(build(job=BOTH), PROFILE, tmp_path)[1].path)
+
+    def concepts(item, name=None):
+        for child in item.get("ContentSequence", ()):
+            code = child.get("ConceptNameCodeSequence")
+            if code:
+                yield code[0].CodeValue, child.ValueType, child.RelationshipType
+            yield from concepts(child)
+
+    shared = {
+        ("111028", "CONTAINER", "CONTAINS"), ("126200", "CONTAINER", "CONTAINS"),
+        ("126010", "CONTAINER", "CONTAINS"), ("125007", "CONTAINER", "CONTAINS"),
+        ("112039", "TEXT", "HAS OBS CONTEXT"), ("112040", "UIDREF", "HAS OBS CONTEXT"),
+        ("121071", "CODE", "CONTAINS"), ("121191", "IMAGE", "CONTAINS"), ("121232", "UIDREF", "CONTAINS"),
+        ("126401", "NUM", "CONTAINS"), ("126033", "NUM", "CONTAINS"), ("121401", "CODE", "HAS CONCEPT MOD"),
+        ("121058", "CODE", "HAS CONCEPT MOD"), ("121139", "CODE", "HAS ACQ CONTEXT"),
+    }  # fmt: skip
+    assert shared <= set(concepts(example))
+    assert shared <= set(concepts(ours))

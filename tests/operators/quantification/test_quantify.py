@@ -1,0 +1,72 @@
+"""The step: what it withholds and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from operators.domain import Claim
+from operators.quantification import quantify as module
+from operators.quantification.quantify import quantify
+from operators.segmentation.segment import segment
+
+
+@pytest.fixture
+def segmented_of(make_volume, make_volumes):
+    def build(stored):
+        pet = make_volume(np.asarray(stored, np.int16), spacing_mm=(2.0, 2.0, 2.0))
+        return segment(make_volumes(pet, threshold=4.0), "cpu")
+
+    return build
+
+
+def block(shape=(20, 20, 20), at=slice(8, 12)):
+    stored = np.ones(shape)
+    stored[at, at, at] = 9
+    return stored
+
+
+def test_totals_of_uptake_are_withheld_with_the_reason(segmented_of):
+    quantified = quantify(segmented_of(block()))
+    assert quantified.withheld is not None
+    assert "uptake" in quantified.withheld
+    assert quantified.totals.count == 1
+    assert quantified.totals.volume_ml == pytest.approx(64 * 0.008)
+    assert quantified.notes == ()
+
+
+def test_totals_of_lesions_are_not_withheld(segmented_of):
+    quantified = quantify(replace(segmented_of(block()), claim=Claim.LESION))
+    assert quantified.withheld is None
+
+
+def test_an_empty_mask_gives_no_lesions_and_zero_volume(segmented_of):
+    quantified = quantify(segmented_of(np.ones((4, 5, 6))))
+    assert quantified.lesions == ()
+    assert quantified.totals.volume_ml == 0.0
+    assert quantified.totals.suv_max is None
+    assert quantified.notes == ()
+
+
+def test_a_region_at_the_border_is_noted_with_its_number(segmented_of):
+    quantified = quantify(segmented_of(block(at=slice(0, 3))))
+    assert [note.code for note in quantified.notes] == ["REGION_AT_BORDER", "PEAK_TRUNCATED"]
+    assert quantified.notes[0].sentence.startswith("Region 1 lies at the border")
+
+
+def test_a_region_near_the_border_has_a_truncated_peak_only(segmented_of):
+    quantified = quantify(segmented_of(block(at=slice(1, 2))))
+    assert [note.code for note in quantified.notes] == ["PEAK_TRUNCATED"]
+
+
+def test_very_many_regions_are_noted(segmented_of, monkeypatch):
+    monkeypatch.setattr(module, "MANY_LESIONS", 11)
+    stored = np.ones((9, 9, 51))
+    stored[4, 4, 1:50:2] = 9
+    stored[4, 4, 1:50:4] = 9
+    quantified = quantify(segmented_of(stored))
+    assert quantified.totals.count == 25
+    notes = {note.code: note.sentence for note in quantified.notes}
+    assert "25 separate regions" in notes["MANY_REGIONS"]

@@ -1,0 +1,108 @@
+"""results.json keeps to its schema in every shape and holds nothing that names a patient."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import operators.results
+from operators.domain import Claim, Refused, RunFacts, SetAside
+from operators.errors import InputRefusal, SuvRefusal
+from operators.results.identity import identify
+from operators.results.manifest import write_input_refusal, write_results
+from operators.results.pictures import write_pictures
+from operators.results.seg import write_seg
+from operators.results.sr import write_srs
+
+FACTS = RunFacts({"theramap": "0.1.0"}, "cpu", {"load": 0.25}, 312.5)
+
+
+def checked(path):
+    """The content, valid by the schema."""
+    schema = json.loads((Path(operators.results.__file__).parent / "results.schema.json").read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    content = json.loads(path.read_text("utf-8"), parse_constant=pytest.fail)
+    jsonschema.Draft202012Validator(schema).validate(content)
+    return content
+
+
+def test_completed_study_states_numbers_files_and_identity(make, profile, tmp_path):
+    quantified = make(with_ct=True)
+    files = tuple(
+        f for write in (write_seg, write_srs, write_pictures) for f in write(quantified, profile, tmp_path)
+    )
+    content = checked(write_results(quantified, files, FACTS, profile, tmp_path))
+    lesion = content["lesions"][0]
+    assert lesion["suv_max_g_ml"] == quantified.lesions[0].suv_max
+    assert lesion["volume_ml"] == pytest.approx(27 * 0.048 * 81 / 27)
+    assert content["identity"] == identify(quantified, profile).digest
+    assert [file["path"] for file in content["files"]][:3] == ["seg.dcm", "sr.dcm", "mip.png"]
+    assert all(len(file["sha256"]) == 64 for file in content["files"])
+    assert content["timings_s"] == {"load": 0.25}
+
+
+def test_uptake_gives_uptake_numbers_and_no_tumour_totals(make, profile, tmp_path):
+    totals = checked(write_results(make(), (), FACTS, profile, tmp_path))["totals"]
+    assert totals["uptake"]["of"] == "uptake above threshold"
+    assert totals["uptake"]["count"] == 2
+    assert totals["tumour"] is None
+    assert totals["withheld"] == "Physiological uptake has not been removed."
+
+
+def test_lesions_give_tumour_totals(make, profile, tmp_path):
+    totals = checked(write_results(make(claim=Claim.LESION), (), FACTS, profile, tmp_path))["totals"]
+    assert totals["tumour"]["count"] == 2
+    assert totals["withheld"] is None
+
+
+def test_no_lesions_leaves_numbers_null(make, profile, tmp_path):
+    content = checked(write_results(make(centres=()), (), FACTS, profile, tmp_path))
+    assert content["lesions"] == []
+    assert content["totals"]["uptake"]["suv_max_g_ml"] is None
+
+
+def test_number_that_is_none_or_not_finite_is_null(make, profile, tmp_path):
+    quantified = make()
+    lesions = tuple(replace(lesion, suv_sd=None, tlg_g=float("inf")) for lesion in quantified.lesions)
+    suv = replace(quantified.segmented.volumes.suv, suvbw_factor=np.array([np.nan]), reference_time=None)
+    volumes = replace(quantified.segmented.volumes, suv=suv)
+    changed = replace(quantified, lesions=lesions, segmented=replace(quantified.segmented, volumes=volumes))
+    content = checked(write_results(changed, (), FACTS, profile, tmp_path))
+    assert (content["lesions"][0]["suv_sd_g_ml"], content["lesions"][0]["tlg_g"]) == (None, None)
+    assert content["suv"]["suvbw_factor"] == {"min": None, "max": None}
+
+
+def test_refusal_states_step_code_sentence_and_tag(make, profile, tmp_path):
+    selection = make().selection
+    refusal = SuvRefusal("WEIGHT_MISSING", "The weight is missing.", "(0010,1030) PatientWeight")
+    refused = Refused(selection.case, refusal, selection.decisions, selection.notes)
+    content = checked(write_results(refused, (), FACTS, profile, tmp_path))
+    assert content["status"] == "refused"
+    assert content["reason"] == {
+        "step": "volume",
+        "code": "WEIGHT_MISSING",
+        "sentence": "The weight is missing.",
+        "tag": "(0010,1030) PatientWeight",
+    }
+    assert len(content["series"]) == 1
+
+
+def test_input_without_a_study_lists_what_was_set_aside(tmp_path):
+    aside = (SetAside("a/bad\udcff.dcm", "NOT_DICOM", "No DICOM."),)
+    refusal = InputRefusal("NO_STUDY", "There is no study in the input.", set_aside=aside)
+    content = checked(write_input_refusal(refusal, FACTS, tmp_path))
+    assert content["set_aside"][0]["code"] == "NOT_DICOM"
+    assert content["study_instance_uid"] is None
+
+
+def test_holds_no_patient_identity(make, profile, tmp_path):
+    text = write_results(make(), (), FACTS, profile, tmp_path).read_text("utf-8")
+    assert not any(secret in text for secret in ("Phantom", "Anna", "19600101", "1960-01-01", "Doe", '"P1"'))
+
+
+def test_leaves_no_partial_file(make, profile, tmp_path):
+    write_results(make(), (), FACTS, profile, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]

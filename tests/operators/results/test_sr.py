@@ -1,0 +1,168 @@
+"""The report says the measured numbers, in either form, and what they are worth."""
+
+from dataclasses import replace
+
+import highdicom
+import numpy as np
+import pytest
+from pydicom.sr.codedict import codes as dictionary
+
+from operators.domain import Claim, Destination, Job, SrRegion, SupersededResult
+from operators.results.identity import identify
+from operators.results.seg import write_seg
+from operators.results.sr import write_srs
+from operators.results.tracking import track
+
+BOTH = Job(destinations=(Destination("viewer"), Destination("tools", SrRegion.SEGMENT)))
+
+
+def read(file):
+    return highdicom.sr.srread(file.path)
+
+
+def numbers(group):
+    """{(name, derivation): value}."""
+    found = {}
+    for measurement in group.get_measurements():
+        derivation = measurement.derivation.value if measurement.derivation is not None else None
+        found[measurement.name.value, derivation] = measurement.value
+    return found
+
+
+def texts(report):
+    """{concept value: [texts]} of the qualitative evaluations."""
+    found = {}
+    for container in report.ContentSequence:
+        if container.ConceptNameCodeSequence[0].CodeValue == "C0034375":
+            for item in container.ContentSequence:
+                found.setdefault(item.ConceptNameCodeSequence[0].CodeValue, []).append(item.get("TextValue"))
+    return found
+
+
+@pytest.mark.parametrize("region", list(SrRegion))
+def test_every_lesion_has_its_group_with_its_numbers(make, profile, tmp_path, region):
+    quantified = make(job=Job(destinations=(Destination("x", region),)))
+    (file,) = write_srs(quantified, profile, tmp_path)
+    groups = read(file).content.get_volumetric_roi_measurement_groups()
+    identity = identify(quantified, profile)
+    assert file.path.name == "sr.dcm"
+    assert len(groups) == 2
+    for lesion, group in zip(quantified.lesions, groups, strict=True):
+        tracking = track(lesion, Claim.UPTAKE, identity)
+        assert (group.tracking_identifier, group.tracking_uid) == (tracking.identifier, tracking.uid)
+        assert group.finding_type.value == "TM001"
+        expected = {
+            ("126401", "56851009"): lesion.suv_max,
+            ("126401", "373098007"): lesion.suv_mean,
+            ("126401", "255605001"): lesion.suv_min,
+            ("126401", "386136009"): lesion.suv_sd,
+            ("126401", "126031"): lesion.suv_peak_global,
+            ("TM005", None): lesion.suv_peak_local,
+            ("126032", None): lesion.volume_ml,
+            ("126033", None): lesion.tlg_g,
+            ("81827009", "56851009"): lesion.longest_diameter_mm,
+        }
+        assert numbers(group) == pytest.approx(expected, rel=1e-12)
+
+
+def test_image_regions_enclose_the_lesions_pixels_on_their_slices(make, profile, tmp_path):
+    quantified = make(hole=True)
+    (file,) = write_srs(quantified, profile, tmp_path)
+    pet = quantified.segmented.volumes.pet
+    for lesion, group in zip(
+        quantified.lesions, read(file).content.get_volumetric_roi_measurement_groups(), strict=True
+    ):
+        inside = np.zeros(pet.geometry.shape, bool)
+        first = group.roi[0].ContentSequence[0].referenced_sop_instance_uid
+        assert first == pet.instances[lesion.suv_max_index[0]].sop_instance_uid
+        for region in group.roi:
+            uid = region.ContentSequence[0].referenced_sop_instance_uid
+            z = next(z for z, instance in enumerate(pet.instances) if instance.sop_instance_uid == uid)
+            points = region.value
+            for (x0, y0), (x1, y1) in zip(points[:-1], points[1:], strict=True):
+                if x0 == x1:
+                    rows = slice(int(min(y0, y1)), int(max(y0, y1)))
+                    inside[z, rows] ^= np.arange(inside.shape[2]) + 0.5 > x0
+        expected = np.zeros_like(inside)
+        expected[lesion.box][lesion.mask] = True
+        np.testing.assert_array_equal(inside, expected)
+
+
+def test_multi_frame_regions_name_the_frame(make, profile, tmp_path):
+    quantified = make(multiframe=True)
+    (file,) = write_srs(quantified, profile, tmp_path)
+    group = read(file).content.get_volumetric_roi_measurement_groups()[0]
+    frames = [int(r.ContentSequence[0].ReferencedSOPSequence[0].ReferencedFrameNumber) for r in group.roi]
+    assert sorted(frames) == [3, 4, 5, 6, 7]
+    assert frames[0] == 5
+
+
+def test_two_forms_are_two_instances_in_two_series(make, profile, tmp_path):
+    image, segment = write_srs(make(job=BOTH), profile, tmp_path)
+    assert (image.path.name, segment.path.name) == ("sr-image.dcm", "sr-segment.dcm")
+    assert (image.destination, segment.destination) == ("viewer", "tools")
+    a, b = read(image), read(segment)
+    assert a.SOPInstanceUID != b.SOPInstanceUID
+    assert a.SeriesInstanceUID != b.SeriesInstanceUID
+
+
+def test_segment_form_points_at_the_segmentation(make, profile, tmp_path):
+    quantified = make(job=BOTH)
+    (seg,) = write_seg(quantified, profile, tmp_path)
+    report = read(write_srs(quantified, profile, tmp_path)[1])
+    for number, group in enumerate(report.content.get_volumetric_roi_measurement_groups(), 1):
+        referenced = group.referenced_segment[0].ReferencedSOPSequence[0]
+        assert referenced.ReferencedSOPInstanceUID == seg.sop_instance_uid
+        assert int(referenced.ReferencedSegmentNumber) == number
+    assert seg.sop_instance_uid in {evidence[2] for evidence in report.get_evidence()}
+
+
+def test_no_lesions_gives_a_report_that_says_so(make, profile, tmp_path):
+    (file,) = write_srs(make(centres=()), profile, tmp_path)
+    report = read(file)
+    assert report.content.get_volumetric_roi_measurement_groups() == []
+    assert texts(report)["121073"] == ["No uptake above the threshold was found."]
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+
+
+def test_report_says_that_it_is_unverified_research_and_what_to_mind(make, profile, tmp_path):
+    report = read(write_srs(make(), profile, tmp_path)[0])
+    said = texts(report)
+    assert "Research software" in said["TM010"][0]
+    assert "unverified until a physician" in said["TM010"][0]
+    assert said["TM012"] == ["Withheld: Physiological uptake has not been removed."]
+    assert said["TM013"] == ["UPTAKE_TIME: Uptake time of 95 min is outside 55 to 75 min."]
+    assert (report.VerificationFlag, report.CompletionFlag) == ("UNVERIFIED", "COMPLETE")
+
+
+def test_lesions_give_totals_in_words(make, profile, tmp_path):
+    (total,) = texts(read(write_srs(make(claim=Claim.LESION), profile, tmp_path)[0]))["TM012"]
+    assert total.startswith("2 lesions, volume 7.78 ml")
+
+
+def test_observer_is_the_device(make, profile, tmp_path):
+    report = read(write_srs(make(), profile, tmp_path)[0])
+    (observer,) = report.content.get_observer_contexts(dictionary.DCM.Device)
+    assert observer.observer_identifying_attributes.name == "theramap PET/CT"
+
+
+def test_superseded_report_is_its_predecessor(make, profile, tmp_path):
+    earlier = SupersededResult("1.2.3.1", "1.9", "1.2.840.10008.5.1.4.1.1.88.34", "1.10")
+    report = read(write_srs(make(job=Job(supersedes=(earlier,))), profile, tmp_path)[0])
+    series = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "1.10"
+
+
+def test_same_input_gives_the_same_bytes(make, profile, tmp_path):
+    first = write_srs(make(job=BOTH), profile, tmp_path / "a")
+    second = write_srs(make(job=BOTH), profile, tmp_path / "b")
+    assert [f.path.read_bytes() for f in first] == [f.path.read_bytes() for f in second]
+
+
+def test_number_that_could_not_be_computed_is_absent(make, profile, tmp_path):
+    quantified = make()
+    lesions = tuple(replace(lesion, suv_sd=None, tlg_g=float("nan")) for lesion in quantified.lesions)
+    (file,) = write_srs(replace(quantified, lesions=lesions), profile, tmp_path)
+    found = numbers(read(file).content.get_volumetric_roi_measurement_groups()[0])
+    assert ("126401", "386136009") not in found
+    assert ("126033", None) not in found

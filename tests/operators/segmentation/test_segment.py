@@ -1,0 +1,61 @@
+"""The step: whose method and whose parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from operators.domain import Job, ReferenceRegion
+from operators.errors import SegmentationRefusal
+from operators.segmentation import segment as module
+from operators.segmentation.segment import segment
+
+
+@pytest.fixture
+def pet(make_volume):
+    return make_volume(np.array([[[1, 3, 4, 9]]], np.int16))
+
+
+def parameters_of(segmented):
+    return {parameter.name: parameter.value for parameter in segmented.algorithm.parameters}
+
+
+def test_the_protocol_names_the_method(pet, make_volumes):
+    segmented = segment(make_volumes(pet, threshold=4.0, min_volume_ml=0.0), "auto")
+    assert segmented.algorithm.name == "fixed_suv"
+    assert segmented.mask.tolist() == [[[False, False, True, True]]]
+    assert segmented.notes == ()
+
+
+def test_the_jobs_parameters_override_the_protocols(pet, make_volumes):
+    job = Job(method_parameters={"threshold": 3.0})
+    segmented = segment(make_volumes(pet, job=job, threshold=4.0, strict=1.0), "cpu")
+    assert parameters_of(segmented) == {"threshold": 3.0, "min_volume_ml": 0.0, "strict": 1.0}
+    assert segmented.mask.sum() == 2
+
+
+def test_the_protocols_parameters_hold_when_the_job_names_the_same_method(pet, make_volumes):
+    segmented = segment(make_volumes(pet, job=Job(method="fixed_suv"), threshold=9.0), "cpu")
+    assert segmented.mask.sum() == 1
+
+
+def test_another_method_takes_none_of_the_protocols_parameters(pet, make_volumes):
+    job = Job(method="percent_suvmax")
+    segmented = segment(make_volumes(pet, job=job, threshold=4.0), "cpu")
+    assert parameters_of(segmented) == {"percent": 41.0, "candidate_threshold": 2.5, "min_volume_ml": 0.0}
+
+
+def test_references_reach_the_method(pet, make_volumes):
+    job = Job(method="percist")
+    with pytest.raises(SegmentationRefusal, match="REFERENCE_MISSING"):
+        segment(make_volumes(pet, job=job, threshold=4.0), "cpu")
+    segmented = segment(make_volumes(pet, job=job), "cpu", {"liver": ReferenceRegion("liver", 1.0, 0.1)})
+    assert segmented.mask.tolist() == [[[False, True, True, True]]]
+
+
+def test_cuda_that_has_no_use_is_said(pet, make_volumes, monkeypatch):
+    real = module.choose_engine
+    monkeypatch.setattr(module, "choose_engine", lambda name, parameters, _: real(name, parameters, "cpu"))
+    segmented = segment(make_volumes(pet, threshold=4.0), "cuda")
+    assert segmented.algorithm.device == "cpu"
+    assert [note.code for note in segmented.notes] == ["DEVICE_NOT_USED"]

@@ -1,0 +1,158 @@
+"""Cases: grouping, duplicates, mixed patients, current and prior studies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operators.domain import Case, Refused
+from operators.errors import InputRefusal, SelectionRefusal
+from operators.study.load import load_cases
+from operators.study.select import select
+
+Study = Any
+OTHER = "1.2.826.0.1.3680043.8.498.2"
+
+
+def refused(study: Study) -> InputRefusal:
+    with pytest.raises(InputRefusal) as caught:
+        load_cases(study.root, study.output)
+    return caught.value
+
+
+def test_refuses_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputRefusal, match="INPUT_MISSING"):
+        load_cases(tmp_path / "none", tmp_path / "out")
+
+
+def test_refuses_a_folder_without_dicom_and_lists_its_files(study: Study) -> None:
+    (study.root / "a.txt").write_text("x")
+    refusal = refused(study)
+    assert refusal.code == "NO_DICOM"
+    assert [entry.path for entry in refusal.set_aside] == ["a.txt"]
+
+
+def test_single_case_writes_into_the_output_itself(study: Study) -> None:
+    study.series()
+    case = study.case()
+    assert case.output == study.output.resolve()
+    assert [len(series.instances) for series in case.study.series] == [6]
+
+
+def test_file_names_do_not_matter(study: Study) -> None:
+    study.series()
+    before = [i.sop_instance_uid for i in study.case().study.series[0].instances]
+    folder = study.root / "PET AC"
+    for k, path in enumerate(sorted(folder.iterdir(), reverse=True)):
+        path.rename(folder / f"x{k}")
+    assert [i.sop_instance_uid for i in study.case().study.series[0].instances] == before == sorted(before)
+
+
+def test_output_below_the_input_is_not_read(study: Study) -> None:
+    study.series()
+    study.output = study.root / "out"
+    study.save(study.header("PT", "earlier", 0), study.output / "earlier.dcm")
+    assert len(study.case().study.series) == 1
+
+
+def test_two_studies_have_folders_of_their_own(study: Study) -> None:
+    study.series()
+    study.series(name="b", StudyInstanceUID=OTHER)
+    cases = load_cases(study.root, study.output)
+    assert len({case.output for case in cases if isinstance(case, Case)}) == 2
+    assert all(case.output.parent == study.output.resolve() for case in cases if isinstance(case, Case))
+
+
+def test_mixed_patients_are_never_merged(study: Study) -> None:
+    study.series()
+    study.series(name="b", PatientID="P2")
+    cases = load_cases(study.root, study.output)
+    assert len(cases) == 2
+    assert len({c.study.patient_key for c in cases if isinstance(c, Case)}) == 2
+    assert len({c.output for c in cases if isinstance(c, Case)}) == 2
+    assert "P2" not in repr([c.study.patient_key for c in cases if isinstance(c, Case)])
+
+
+def test_issuer_that_only_one_scanner_writes_does_not_part_a_patient(study: Study) -> None:
+    study.series()
+    study.series("CT", "CT", IssuerOfPatientID="HOSPITAL")
+    assert len(study.case().study.series) == 2
+
+
+def test_two_issuers_are_two_patients(study: Study) -> None:
+    study.series(IssuerOfPatientID="A")
+    study.series(name="b", IssuerOfPatientID="B")
+    assert len(load_cases(study.root, study.output)) == 2
+
+
+def test_study_without_pet_beside_one_with_is_listed(study: Study) -> None:
+    study.series()
+    study.series("CT", "CT", slices=range(2), StudyInstanceUID=OTHER)
+    assert [entry.code for entry in study.case().set_aside] == ["NOT_A_PET_STUDY"] * 2
+
+
+def test_study_without_any_pet_is_a_case(study: Study) -> None:
+    study.series("CT", "CT")
+    with pytest.raises(SelectionRefusal, match="NO_PET"):
+        study.select()
+
+
+def test_equal_duplicate_is_absorbed(study: Study) -> None:
+    study.series()
+    shutil.copy(study.root / "PET AC" / "003.dcm", study.root / "again.dcm")
+    case = study.case()
+    assert len(case.study.series[0].instances) == 6
+    assert [entry.code for entry in case.set_aside] == ["DUPLICATE"]
+    assert select(case, study.protocols).pet.series_instance_uid == case.study.series[0].series_instance_uid
+
+
+def test_different_duplicate_refuses_the_pet(study: Study) -> None:
+    study.series()
+    ds = study.header("PT", "PET AC", 3)
+    ds.PixelData = bytes(32)
+    study.save(ds, study.root / "again.dcm")
+    case = study.case()
+    assert [entry.code for entry in case.set_aside] == ["DUPLICATE_UID_DIFFERENT"] * 2
+    with pytest.raises(SelectionRefusal, match="DUPLICATE_UID_DIFFERENT"):
+        select(case, study.protocols)
+
+
+def test_truncated_last_file_refuses_the_pet_wherever_it_ends(study: Study) -> None:
+    study.series(NumberOfSlices=6)
+    path = study.root / "PET AC" / "005.dcm"
+    whole = path.read_bytes()
+    for length in (*range(0, len(whole), 17), len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(SelectionRefusal) as caught:
+            study.select()
+        assert caught.value.code in {"TRUNCATED", "PET_INCOMPLETE", "UNREADABLE"}
+        assert caught.value.decisions
+
+
+def test_job_restricts_the_cases_and_names_the_missing(study: Study) -> None:
+    study.series()
+    study.series(name="b", StudyInstanceUID=OTHER)
+    (study.root / "job.json").write_text(json.dumps({"schema_version": "1", "current": [OTHER, "1.2.3"]}))
+    found, missing = load_cases(study.root, study.output)
+    assert isinstance(found, Case)
+    assert found.study.study_instance_uid == OTHER
+    assert isinstance(missing, Refused)
+    assert missing.refusal.code == "CURRENT_STUDY_MISSING"
+
+
+def test_priors_are_no_cases(study: Study) -> None:
+    study.series()
+    study.series(name="b", StudyInstanceUID=OTHER)
+    (study.root / "job.json").write_text(json.dumps({"schema_version": "1", "priors": [OTHER]}))
+    assert study.case().study.study_instance_uid != OTHER
+
+
+def test_method_replaces_that_of_the_job(study: Study) -> None:
+    study.series()
+    (case,) = load_cases(study.root, study.output, "percent_suvmax")
+    assert isinstance(case, Case)
+    assert case.job.method == "percent_suvmax"
