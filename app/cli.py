@@ -77,7 +77,7 @@ def phantom(
 @cli.command()
 def demo(output_folder: Output = Path("demo-out")) -> None:
     """Build the phantom study, run the MAP on it on the CPU and show the report."""
-    from app.demo import run_demo
+    from app.demo.show import run_demo
 
     raise typer.Exit(run_demo(output_folder))
 

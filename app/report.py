@@ -55,3 +55,25 @@ def _print_study(console: Console, folder: Path, results: dict[str, Any]) -> Non
     for file in results.get("files", []):
         console.print(f"{file['kind']:>8}  {folder / file['path']}", soft_wrap=True)
     console.print(f" results  {folder / 'results.json'}", soft_wrap=True)
+
+
+def _lesion_table(results: dict[str, Any]) -> Table:
+    segmentation = results["segmentation"]
+    parameters = ", ".join(f"{p['name']} {p['value']:g} {p['unit']}" for p in segmentation["parameters"])
+    table = Table(
+        title=f"{results['protocol']['title']}: {segmentation['claim']}",
+        caption=f"{segmentation['title']} ({parameters}). {results['statement']}",
+    )
+    for heading in ("", "SUVmax g/ml", "SUVmean g/ml", "SUVpeak g/ml", "volume ml", "TLG g", "diameter mm"):
+        table.add_column(heading, justify="right")
+    for lesion in results["lesions"]:
+        numbers = (
+            lesion["suv_max_g_ml"],
+            lesion["suv_mean_g_ml"],
+            lesion["suv_peak_local_g_ml"],
+            lesion["volume_ml"],
+            lesion["tlg_g"],
+            lesion["longest_diameter_mm"],
+        )
+        table.add_row(lesion["tracking_identifier"], *(f"{number:.2f}" for number in numbers))
+    return table

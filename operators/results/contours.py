@@ -50,6 +50,22 @@ def contours(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
     return tuple(_polyline(_join(parts[label])) for label in largest_first)
 
 
+def outlines(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
+    """Closed polylines along every boundary of a slice's mask, holes by themselves: for drawing.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (rows, columns)
+        The pixels.
+
+    Returns
+    -------
+    tuple of ndarray of float32, shape (points, 2)
+        (column, row) as in :func:`contours`, in order of their first corner.
+    """
+    return tuple(_polyline(ring) for ring in _rings(_edges(mask)))
+
+
 def _edges(mask: NDArray[np.bool_]) -> dict[Point, set[Direction]]:
     """Where the pixels' outer edges lead from each corner, the mask on their right (rows point down)."""
     padded = np.pad(mask, 1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from operators.domain import Geometry, Lesion, Quantified, ResultFile, ResultKind, ResultProfile, Volume
-from operators.results.contours import contours
+from operators.results.contours import outlines
 from operators.results.files import write_atomically
 from operators.results.tracking import colour_of
 
@@ -213,7 +213,7 @@ def _enlarged(grey: NDArray[np.uint8], view: View, pixel_mm: float) -> Image.Ima
 def _ct_plane(
     ct: Volume, pet: Geometry, view: View, index: int, size: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """HU at the centres of the picture's pixels, of the nearest CT voxel; air outside the CT."""
+    """HU at the centres of the picture's pixels, finer than the PET's: of the nearest CT voxel, else air."""
     width, height = size
     rows = _pixel_indices(height, pet.shape[view.rows], view.flip_rows)
     columns = _pixel_indices(width, pet.shape[view.columns], view.flip_columns)
@@ -249,7 +249,7 @@ def _outline(
     picture: Image.Image, lesion: Lesion, mask: NDArray[np.bool_], view: View, pixel_mm: float
 ) -> None:
     """Draw a lesion's outline and number."""
-    polylines = contours(mask)
+    polylines = outlines(mask)
     if not polylines:
         return
     draw = ImageDraw.Draw(picture)

@@ -69,7 +69,6 @@ def write_srs(quantified: Quantified, profile: ResultProfile, folder: Path) -> t
 def build_sr(quantified: Quantified, profile: ResultProfile, identity: Identity, region: SrRegion) -> Dataset:
     """The report in one form, as a data set."""
     pet = quantified.segmented.volumes.pet
-    study_uid = quantified.selection.case.study.study_instance_uid
     supersedes = quantified.selection.case.job.supersedes
     root = _root(quantified, profile, identity, region)
     report: Dataset = sr.Comprehensive3DSR(
@@ -92,9 +91,6 @@ def build_sr(quantified: Quantified, profile: ResultProfile, identity: Identity,
         **device_module(profile),
     )
     report.ContentSequence = root.ContentSequence
-    source = patient_and_study(pet.instances[0].header, study_uid)
-    if "StudyDescription" in source:
-        report.StudyDescription = source.StudyDescription
     put_names(report, pet.instances[0].header)
     stamp(report, identity)
     return report
@@ -180,7 +176,7 @@ def _image_library(quantified: Quantified) -> sr.ContainerContentItem:
         descriptors.insert(1, sr.UIDRefContentItem(codes.FRAME_OF_REFERENCE, frame_uid, context))
     tracer = quantified.selection.tracer.code
     if tracer is not None:
-        agent = Code(tracer.value, tracer.scheme, clean_text(tracer.meaning, 64))
+        agent = Code(tracer.value, tracer.scheme, clean_text(tracer.meaning, 64) or tracer.value)
         descriptors.append(sr.CodeContentItem(codes.RADIOPHARMACEUTICAL, agent, context))
     images = [
         sr.ImageContentItem(

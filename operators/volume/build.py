@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.domain import Correction, Geometry, Instance, Note, Selection, Series, Suv, Volume, Volumes
-from operators.errors import GeometryRefusal, PixelRefusal, Refusal
+from operators.domain import Correction, Instance, Note, Selection, Series, Suv, Volume, Volumes
+from operators.errors import GeometryRefusal, PixelRefusal
 from operators.study.attributes import number, text
 from operators.volume.geometry import sort_slices
 from operators.volume.pixels import read_pixels
@@ -59,8 +58,6 @@ def build_pet(series: Series, corrections: Sequence[Correction] = ()) -> tuple[V
     ------
     SuvRefusal, GeometryRefusal, PixelRefusal
     """
-    suv_headers = [instance.header for instance in series.instances]
-    compute_suv(suv_headers, corrections)
     instances, geometry = sort_slices(series.instances)
     headers = [instance.header for instance in instances]
     suv = compute_suv(headers, corrections)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 
 from operators.domain import Instance
 from operators.errors import PixelRefusal
@@ -158,7 +158,7 @@ def _read_native(file: BinaryIO, instance: Instance, target: NDArray[Any]) -> by
             tag_label("PixelData"),
         )
     running = hashlib.sha256(memoryview(head)[_data_set_start(head) :])
-    view = memoryview(target.reshape(-1).view(np.uint8))
+    view = target.reshape(-1).view(np.uint8).data
     filled = 0
     while filled < len(view):
         count = file.readinto(view[filled:])  # type: ignore[attr-defined]  # of every binary file

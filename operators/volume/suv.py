@@ -136,7 +136,7 @@ def _require_supported(headers: Sequence[Dataset]) -> tuple[str, str]:
     if decay_correction not in DECAY_CORRECTIONS:
         raise SuvRefusal(
             "DECAY_CORRECTION_UNSUPPORTED" if decay_correction else "DECAY_CORRECTION_MISSING",
-            f"The PET's decay correction is {decay_correction or 'not said'}; it must be ADMIN, START or NONE.",
+            f"The PET's decay correction is {decay_correction or 'not said'}, not ADMIN, START or NONE.",
             tag_label("DecayCorrection"),
         )
     for header in headers:
@@ -213,8 +213,8 @@ def _from_counts(scan: _Scan) -> _Factors:
     if to_activity is None:
         raise SuvRefusal(
             "COUNTS_WITHOUT_FACTOR",
-            "The PET's units are counts (CNTS), and the scanner's factor that turns them into activity or SUV "
-            "is missing.",
+            "The PET's units are counts (CNTS), and the scanner's factor that turns them into activity "
+            "or SUV is missing.",
             tag_label("Units"),
         )
     activity = _from_activity(scan)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from operators.domain import Claim, Destination, Job, ResultProfile, SrRegion
@@ -117,12 +118,10 @@ def test_dsrdump_reads_the_reports_numbers(tmp_path):
 @pytest.mark.data
 def test_coding_agrees_with_dcmqis_own_pet_report(tmp_path, unpacked):
     """The example codes the same concepts (in the older SNOMED RT identifiers where those were current)."""
-    import pydicom
-
-    example = pydicom.dcmread(next(unpacked("dcmqi_seg_sr_example").rglob("sr.dcm")))
+    example = pydicom.dcmread(next(unpacked("dcmqi_seg_sr_example.tar.xz").rglob("sr.dcm")))
     ours = pydicom.dcmread(write_srs(build(job=BOTH), PROFILE, tmp_path)[1].path)
 
-    def concepts(item, name=None):
+    def concepts(item):
         for child in item.get("ContentSequence", ()):
             code = child.get("ConceptNameCodeSequence")
             if code:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from operators.results.contours import contours
+from operators.results.contours import contours, outlines
 
 
 def rasterised(polylines, shape):
@@ -74,3 +74,12 @@ def test_full_rectangle_needs_four_corners(shape):
 
 def test_empty_mask_has_no_contour():
     assert contours(np.zeros((4, 4), bool)) == ()
+
+
+def test_outlines_draw_a_hole_by_itself():
+    mask = np.ones((5, 5), bool)
+    mask[2, 2] = False
+    outer, hole = outlines(mask)
+    assert len(outer) == len(hole) == 5
+    assert hole.min() == 2
+    assert hole.max() == 3

@@ -1,5 +1,7 @@
 """The segmentation holds the lesions' voxels, on the PET's planes, and says what they are."""
 
+from dataclasses import replace
+
 import highdicom
 import numpy as np
 import pydicom
@@ -138,8 +140,6 @@ def test_hostile_header_text_gives_valid_text(make, profile, tmp_path, recwarn):
 
 
 def test_more_than_255_segments(make, profile, tmp_path):
-    from dataclasses import replace
-
     quantified = make(centres=((3, 6, 6),))
     (lesion,) = quantified.lesions
     dot = np.ones((1, 1, 1), bool)

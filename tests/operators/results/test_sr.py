@@ -1,6 +1,7 @@
 """The report says the measured numbers, in either form, and what they are worth."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import highdicom
 import numpy as np
@@ -79,7 +80,7 @@ def test_image_regions_enclose_the_lesions_pixels_on_their_slices(make, profile,
             uid = region.ContentSequence[0].referenced_sop_instance_uid
             z = next(z for z, instance in enumerate(pet.instances) if instance.sop_instance_uid == uid)
             points = region.value
-            for (x0, y0), (x1, y1) in zip(points[:-1], points[1:], strict=True):
+            for (x0, y0), (x1, y1) in pairwise(points):
                 if x0 == x1:
                     rows = slice(int(min(y0, y1)), int(max(y0, y1)))
                     inside[z, rows] ^= np.arange(inside.shape[2]) + 0.5 > x0

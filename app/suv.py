@@ -1,0 +1,195 @@
+"""``theramap suv``: the volume step alone, on the one PET series of a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from operators.domain import Instance, Note, Series, SetAside, Suv, Volume
+from operators.errors import InputRefusal, Refusal
+
+REFUSED = 2
+
+
+def run_suv(folder: Path, json_path: Path | None, nifti_path: Path | None) -> int:
+    """Compute SUVbw of the one PET series in a folder and write how.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds exactly one PET series; other modalities beside it are passed over.
+    json_path : Path, optional
+        Takes what entered the computation, or the refusal.
+    nifti_path : Path, optional
+        Takes SUVbw as float32 with an RAS affine; not written when the series is refused.
+
+    Returns
+    -------
+    int
+        0, or 2 when the series is refused.
+    """
+    from operators.volume.build import build_pet
+
+    try:
+        series, set_aside = _only_pet(folder)
+        pet, suv, notes = build_pet(series)
+    except Refusal as refusal:
+        record: dict[str, Any] = {
+            "status": "refused",
+            "code": refusal.code,
+            "sentence": refusal.sentence,
+            "tag": refusal.tag,
+            "software_version": version("theramap"),
+        }
+        _report(record, json_path)
+        return REFUSED
+    _report(_record(series, pet, suv, (*suv.notes, *notes), set_aside), json_path)
+    if nifti_path is not None:
+        _write_nifti(pet, nifti_path)
+    return 0
+
+
+def _only_pet(folder: Path) -> tuple[Series, tuple[SetAside, ...]]:
+    from operators.study.attributes import text
+    from operators.study.headers import read_headers
+
+    if not folder.is_dir():
+        raise InputRefusal("NO_FOLDER", "The series folder does not exist.")
+    instances, set_aside = read_headers(folder)
+    series: dict[str, dict[str, Instance]] = {}
+    for instance in instances:
+        if text(instance.header, "Modality") == "PT":
+            uid = text(instance.header, "SeriesInstanceUID")
+            slices = series.setdefault(uid, {})
+            if instance.sop_instance_uid in slices:
+                raise InputRefusal(
+                    "DUPLICATE_INSTANCE",
+                    "The folder holds the same image twice.",
+                    "(0008,0018) SOPInstanceUID",
+                )
+            slices[instance.sop_instance_uid] = instance
+    damaged = [entry for entry in set_aside if entry.series_instance_uid in series]
+    if damaged:
+        raise InputRefusal("SERIES_INCOMPLETE", f"{damaged[0].path}: {damaged[0].reason}.")
+    if len(series) != 1:
+        code = "SEVERAL_PET_SERIES" if series else "NO_PET_SERIES"
+        raise InputRefusal(code, f"The folder must hold one PET series; it holds {len(series)}.")
+    (uid, slices), *_ = series.items()
+    return Series(uid, tuple(slices[key] for key in sorted(slices))), set_aside
+
+
+def _record(
+    series: Series, pet: Volume, suv: Suv, notes: tuple[Note, ...], set_aside: tuple[SetAside, ...]
+) -> dict[str, Any]:
+    low, middle, high = _statistics(pet)
+    return {
+        "status": "completed",
+        "software_version": version("theramap"),
+        "series_instance_uid": series.series_instance_uid,
+        "series_digest": pet.digest,
+        "units": suv.units,
+        "suv_type": suv.suv_type,
+        "decay_correction": suv.decay_correction,
+        "reference_time": _iso(suv.reference_time),
+        "reference_time_rule": suv.reference_time_rule,
+        "injection_time": _iso(suv.injection_time),
+        "injection_time_rule": suv.injection_time_rule,
+        "uptake_time_s": suv.uptake_time_s,
+        "radionuclide": suv.radionuclide,
+        "half_life_s": suv.half_life_s,
+        "injected_dose_bq": suv.injected_dose_bq,
+        "weight_kg": suv.weight_kg,
+        "height_m": suv.height_m,
+        "sex": suv.sex,
+        "lbm_ratio": dict(suv.lbm_ratio),
+        "bsa_ratio_cm2_per_g": suv.bsa_ratio,
+        "suvbw": {"min": low, "median": middle, "max": high},
+        "slices": [
+            {
+                "sop_instance_uid": instance.sop_instance_uid,
+                "position_mm": [float(value) for value in instance.header.ImagePositionPatient],
+                "rescale_slope": float(instance.header.RescaleSlope),
+                "suvbw_factor": float(factor),
+            }
+            for instance, factor in zip(pet.instances, suv.suvbw_factor, strict=True)
+        ],
+        "geometry": {
+            "shape_zyx": list(pet.geometry.shape),
+            "spacing_zyx_mm": list(pet.geometry.spacing_mm),
+            "affine_zyx_to_lps_mm": pet.geometry.affine.tolist(),
+            "frame_of_reference_uid": pet.geometry.frame_of_reference_uid,
+        },
+        "warnings": [asdict(note) for note in notes],
+        "set_aside": [asdict(entry) for entry in set_aside],
+    }
+
+
+def _statistics(pet: Volume) -> tuple[float, float, float]:
+    """Minimum, median and maximum of SUVbw over all voxels."""
+    import numpy as np
+
+    values = _suvbw(pet)
+    low, high = float(values.min()), float(values.max())
+    return low, float(np.median(values, overwrite_input=True)), high
+
+
+def _suvbw(pet: Volume) -> Any:
+    """SUVbw as float32 (z, y, x), filled slice by slice."""
+    import numpy as np
+
+    values = np.empty(pet.geometry.shape, np.float32)
+    for z in range(len(values)):
+        values[z] = pet.values((slice(z, z + 1), slice(None), slice(None)))[0]
+    return values
+
+
+def _report(record: dict[str, Any], path: Path | None) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    if path is not None:
+        content = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        _replace(path, lambda temporary: temporary.write_text(content, encoding="utf-8"))
+    console = Console(stderr=record["status"] == "refused", highlight=False)
+    if record["status"] == "refused":
+        console.print(escape(f"refused: {record['code']}: {record['sentence']}"))
+        return
+    values = record["suvbw"]
+    console.print(
+        f"SUVbw min {values['min']:.3f}, median {values['median']:.3f}, max {values['max']:.3f} "
+        f"(units {record['units']}, decay correction {record['decay_correction']}, "
+        f"reference time by {record['reference_time_rule']})"
+    )
+    for warning in record["warnings"]:
+        console.print(escape(f"warning: {warning['code']}: {warning['sentence']}"))
+
+
+def _write_nifti(pet: Volume, path: Path) -> None:
+    import nibabel as nib
+    import numpy as np
+
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])  # LPS to RAS
+    affine = flip @ pet.geometry.affine[:, [2, 1, 0, 3]]
+    image = nib.Nifti1Image(_suvbw(pet).transpose(2, 1, 0), affine)
+    image.header.set_xyzt_units("mm")
+    _replace(path, lambda temporary: nib.save(image, temporary))
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside the path, then rename: nobody sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        write(temporary)
+        os.replace(temporary, path)  # noqa: PTH105  atomic on every platform
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
