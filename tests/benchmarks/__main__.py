@@ -43,7 +43,7 @@ def measure(module: str, *arguments: str) -> dict[str, Any]:
     """Run a chain in a process of its own and read its line of JSON."""
     with tempfile.TemporaryDirectory() as output:
         command = [sys.executable, "-m", f"tests.benchmarks.{module}", arguments[0], output, *arguments[1:]]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True)
     record: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return record
 
@@ -60,7 +60,7 @@ def stored_threshold(folder: Path) -> float:
 
     instances, _ = read_headers(folder)
     pet = tuple(i for i in instances if i.header.Modality == "PT")
-    _, suv, _ = build_pet(Series(pet[0].header.SeriesInstanceUID, pet), (), {})
+    _, suv, _ = build_pet(Series(pet[0].header.SeriesInstanceUID, pet))
     return THRESHOLD_SUV / float(suv.suvbw_factor[0])
 
 
