@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 
 from operators.domain import Instance, SetAside
 from operators.study.attributes import text, texts
+from operators.study.elements import Shared
 from operators.study.part10 import PET_CLASSES, DamagedFileError, read_part10
 
 JOB_FILE = "job.json"
@@ -75,7 +76,8 @@ def read_headers(
     found = list(_files(root, exclude))
     with warnings.catch_warnings(), ThreadPoolExecutor(WORKERS, thread_name_prefix="headers") as pool:
         warnings.filterwarnings("ignore", module=r"pydicom\.")
-        results = list(pool.map(lambda entry: _read(entry, root), found))
+        shared = Shared()
+        results = list(pool.map(lambda entry: _read(entry, root, shared), found))
     instances = tuple(result for result in results if isinstance(result, Instance))
     return instances, tuple(result for result in results if isinstance(result, SetAside))
 
@@ -122,12 +124,12 @@ def _regular(path: Path, root: Path) -> Path | SetAside:
     return path
 
 
-def _read(found: Path | SetAside, root: Path) -> Instance | SetAside:
+def _read(found: Path | SetAside, root: Path, shared: Shared) -> Instance | SetAside:
     if isinstance(found, SetAside):
         return found
     name = relative_path(found, root)
     try:
-        part10 = read_part10(found)
+        part10 = read_part10(found, shared)
     except DamagedFileError as damaged:
         series, sop_class = _origin(damaged.header)
         return SetAside(name, damaged.code, damaged.reason, series, sop_class)

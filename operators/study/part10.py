@@ -19,6 +19,7 @@ from pydicom.filereader import read_dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
+from operators.study.elements import UNDEFINED_LENGTH, Shared, read_elements
 from operators.study.attributes import HOSTILE_INPUT_ERRORS, text
 
 PET_CLASSES = frozenset(
@@ -34,6 +35,13 @@ CT_CLASSES = frozenset(
 IMAGE_CLASSES = PET_CLASSES | CT_CLASSES
 """Of these the whole header is kept; of all other objects only groups up to 0020, who they are."""
 
+REGULAR_SYNTAXES = frozenset(
+    syntax
+    for syntax in uid.AllTransferSyntaxes
+    if syntax.is_little_endian and "Deflate" not in syntax.name
+)
+"""Little endian and not deflated: what the quick reader knows."""
+
 PREFIX_BYTES = (32 * 2**10, 2**20, 64 * 2**20)
 """How much of a file is read to find its pixels; nearly every header fits the first."""
 INFLATED_BYTES = 256 * 2**20
@@ -44,7 +52,6 @@ FRAGMENTS = 100_000
 """The most fragments of encapsulated pixel data that are followed to their end."""
 
 PREAMBLE_BYTES = 128
-UNDEFINED_LENGTH = 0xFFFFFFFF
 FIRST_PIXEL_TAG, LAST_PIXEL_TAG = 0x7FE00008, 0x7FE00010
 LAST_IDENTITY_TAG = 0x0020FFFF
 SOP_CLASS_TAG = 0x00080016
@@ -103,13 +110,15 @@ class Part10:
     pixel_offset: int | None
 
 
-def read_part10(path: Path) -> Part10:
+def read_part10(path: Path, shared: Shared | None = None) -> Part10:
     """Read the header of a file.
 
     Parameters
     ----------
     path : Path
         A regular file.
+    shared : Shared, optional
+        Elements of the files read before, to be held once.
 
     Returns
     -------
@@ -123,9 +132,49 @@ def read_part10(path: Path) -> Part10:
     """
     try:
         with path.open("rb") as file:
-            return _read(file, file.seek(0, io.SEEK_END))
+            size = file.seek(0, io.SEEK_END)
+            return _read_regular(file, size, shared or Shared()) or _read(file, size)
     except HOSTILE_INPUT_ERRORS as error:
         raise _unreadable(error) from error
+
+
+def _read_regular(file: BinaryIO, size: int, shared: Shared) -> Part10 | None:
+    """Read a PET or CT that is as it should be; of anything else say nothing."""
+    file.seek(0)
+    data = file.read(min(PREFIX_BYTES[0], size))
+    if data[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] != b"DICM":
+        return None
+    beyond_meta = read_elements(
+        data, PREAMBLE_BYTES + 4, False, lambda *_: True, lambda tag: tag >> 16 != 2, shared
+    )
+    if beyond_meta is None:
+        return None
+    meta, start = FileMetaDataset(dict(beyond_meta[0].items())), beyond_meta[1]
+    syntax = meta.get("TransferSyntaxUID")
+    if not isinstance(syntax, uid.UID) or syntax not in REGULAR_SYNTAXES:
+        return None
+    if meta.get("MediaStorageSOPClassUID") not in IMAGE_CLASSES:
+        return None
+    found = read_elements(data, start, syntax == uid.ImplicitVRLittleEndian, _is_kept, _at_pixels, shared)
+    if found is None:
+        return None
+    header, offset = found
+    if header.get("SOPClassUID") not in IMAGE_CLASSES:
+        return None
+    header.file_meta = meta
+    _require_complete(file, size, offset, header)
+    return Part10(header, start, offset)
+
+
+def _at_pixels(tag: int) -> bool:
+    return FIRST_PIXEL_TAG <= tag <= LAST_PIXEL_TAG
+
+
+def _is_kept(tag: int, vr: str | None, length: int) -> bool:
+    """Whether :func:`_is_bulky` would keep it, told before it is read."""
+    if tag in BULKY_TAGS or tag & 0xFF00FFFF == OVERLAY_DATA:
+        return False
+    return not tag >> 16 & 1 or (length <= PRIVATE_BYTES and vr != "SQ")
 
 
 def _read(file: BinaryIO, size: int) -> Part10:
