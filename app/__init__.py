@@ -1,0 +1,1 @@
+"""theramap, the application: what runs."""

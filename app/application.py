@@ -66,7 +66,7 @@ class TheramapApplication(Application):
         super().__init__([sys.executable, "theramap"])
 
     def compose(self) -> None:
-        """load ▸ select ▸ volume ▸ segment ▸ quantify ▸ (SEG, SR, pictures) ▸ results.json."""
+        """Compose load ▸ select ▸ volume ▸ segment ▸ quantify ▸ (SEG, SR, pictures) ▸ results.json."""
         trace, profile = self._trace, self._profile
         load = LoadOperator(
             self,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 cli = typer.Typer(
     name="theramap",
-    help="AI on theranostic PET/CT: a study folder in, DICOM SEG and structured report out. Research software.",
+    help="Theranostic PET/CT: a study folder in, DICOM SEG and structured report out. Research software.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -51,7 +51,9 @@ def _print_study(console: Console, folder: Path, results: dict[str, Any]) -> Non
         for note in results["notes"]:
             console.print(f"[yellow]{note['code']}[/yellow] {note['sentence']}")
     for entry in results["set_aside"]:
-        console.print(f"[dim]set aside {entry['path']}: {entry['code']} {entry['reason']}[/dim]", soft_wrap=True)
+        console.print(
+            f"[dim]set aside {entry['path']}: {entry['code']} {entry['reason']}[/dim]", soft_wrap=True
+        )
     for file in results.get("files", []):
         console.print(f"{file['kind']:>8}  {folder / file['path']}", soft_wrap=True)
     console.print(f" results  {folder / 'results.json'}", soft_wrap=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from operators.domain import SeriesDecision, SetAside
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818  a refusal is an answer, not an error
     """A study, series or file that a step refuses.
 
     Parameters

@@ -14,9 +14,7 @@ In = TypeVar("In", Case, Selection, Volumes, Segmented, Quantified)
 Out = TypeVar("Out")
 
 
-def relay(
-    trace: Trace, step: str, message: In | Refused, function: Callable[[In], Out]
-) -> Out | Refused:
+def relay(trace: Trace, step: str, message: In | Refused, function: Callable[[In], Out]) -> Out | Refused:
     """Apply a step's function to a record, or pass a refused study on.
 
     Parameters

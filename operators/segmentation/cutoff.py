@@ -28,15 +28,13 @@ def at_or_above(volume: Volume, threshold: float) -> NDArray[np.bool_]:
         Exactly ``volume.values() >= threshold``.
     """
     stored = volume.stored
-    mask = np.empty(stored.shape, np.bool_)
+    mask = np.zeros(stored.shape, np.bool_)  # pages of slices without uptake are never touched
     countable = np.issubdtype(stored.dtype, np.integer) and stored.dtype.itemsize <= 4
     lowest = _lowest_passing(volume, threshold) if countable else np.zeros(len(stored), np.int64)
     for z, plane in enumerate(stored):
         if not (countable and volume.scale[z] >= 0):
             mask[z] = volume.values((slice(z, z + 1), slice(None), slice(None)))[0] >= threshold
-        elif lowest[z] > np.iinfo(stored.dtype).max:
-            mask[z] = False
-        else:
+        elif plane.max() >= lowest[z]:
             np.greater_equal(plane, stored.dtype.type(lowest[z]), out=mask[z])
     return mask
 

@@ -17,6 +17,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement, convert_raw_data_element, empty_value_for_VR
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -24,10 +25,9 @@ SPECIFIC_CHARACTER_SET = BaseTag(0x00080005)
 NESTING = 16
 """Sequences nested deeper are left to pydicom."""
 
-SHORT_VRS = {
-    vr.encode(): vr for vr in "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
-}
-LONG_VRS = {vr.encode(): vr for vr in "OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()}
+LONG_VRS = {vr.encode(): vr.value for vr in EXPLICIT_VR_LENGTH_32}
+SHORT_VRS = {vr.encode(): vr.value for vr in EXPLICIT_VR_LENGTH_16}
+"""PS3.5 section 7.1.2: VRs whose length takes four bytes, and two."""
 
 _TAG = struct.Struct("<HH")
 _SHORT = struct.Struct("<H")
@@ -51,7 +51,7 @@ class Shared:
     ) -> RawDataElement:
         """Return the element, the one of an earlier file if there was an equal one."""
         known = self._elements.get((tag, value))
-        if known is not None and known.VR == vr and known.is_implicit_VR == implicit:
+        if known is not None and vr == known.VR and known.is_implicit_VR == implicit:
             return known
         base = self._tags.get(tag)
         if base is None:
@@ -160,7 +160,9 @@ def _skip_item(data: bytes, position: int, implicit: bool, depth: int) -> int | 
         if head is None:
             return None
         _, _, length, value = head
-        end = _skip_sequence(data, value, implicit, depth + 1) if length == UNDEFINED_LENGTH else value + length
+        end = (
+            _skip_sequence(data, value, implicit, depth + 1) if length == UNDEFINED_LENGTH else value + length
+        )
         if end is None:
             return None
         position = end

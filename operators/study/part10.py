@@ -19,8 +19,8 @@ from pydicom.filereader import read_dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
-from operators.study.elements import UNDEFINED_LENGTH, Shared, read_elements
 from operators.study.attributes import HOSTILE_INPUT_ERRORS, text
+from operators.study.elements import UNDEFINED_LENGTH, Shared, read_elements
 
 PET_CLASSES = frozenset(
     {
@@ -36,9 +36,7 @@ IMAGE_CLASSES = PET_CLASSES | CT_CLASSES
 """Of these the whole header is kept; of all other objects only groups up to 0020, who they are."""
 
 REGULAR_SYNTAXES = frozenset(
-    syntax
-    for syntax in uid.AllTransferSyntaxes
-    if syntax.is_little_endian and "Deflate" not in syntax.name
+    syntax for syntax in uid.AllTransferSyntaxes if syntax.is_little_endian and "Deflate" not in syntax.name
 )
 """Little endian and not deflated: what the quick reader knows."""
 
@@ -144,26 +142,32 @@ def _read_regular(file: BinaryIO, size: int, shared: Shared) -> Part10 | None:
     data = file.read(min(PREFIX_BYTES[0], size))
     if data[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] != b"DICM":
         return None
-    beyond_meta = read_elements(
-        data, PREAMBLE_BYTES + 4, False, lambda *_: True, lambda tag: tag >> 16 != 2, shared
-    )
-    if beyond_meta is None:
+    begun = _regular_meta(data, shared)
+    if begun is None:
         return None
-    meta, start = FileMetaDataset(dict(beyond_meta[0].items())), beyond_meta[1]
-    syntax = meta.get("TransferSyntaxUID")
-    if not isinstance(syntax, uid.UID) or syntax not in REGULAR_SYNTAXES:
-        return None
-    if meta.get("MediaStorageSOPClassUID") not in IMAGE_CLASSES:
-        return None
-    found = read_elements(data, start, syntax == uid.ImplicitVRLittleEndian, _is_kept, _at_pixels, shared)
-    if found is None:
+    meta, start = begun
+    implicit = meta.TransferSyntaxUID == uid.ImplicitVRLittleEndian
+    found = read_elements(data, start, implicit, _is_kept, _at_pixels, shared)
+    if found is None or found[0].get("SOPClassUID") not in IMAGE_CLASSES:
         return None
     header, offset = found
-    if header.get("SOPClassUID") not in IMAGE_CLASSES:
-        return None
     header.file_meta = meta
     _require_complete(file, size, offset, header)
     return Part10(header, start, offset)
+
+
+def _regular_meta(data: bytes, shared: Shared) -> tuple[FileMetaDataset, int] | None:
+    """Return the File Meta Information of a PET or CT in a regular syntax, and where the data set begins."""
+    found = read_elements(
+        data, PREAMBLE_BYTES + 4, False, lambda *_: True, lambda tag: tag >> 16 != 2, shared
+    )
+    if found is None:
+        return None
+    meta = FileMetaDataset(dict(found[0].items()))
+    syntax, sop_class = meta.get("TransferSyntaxUID"), meta.get("MediaStorageSOPClassUID")
+    if syntax not in REGULAR_SYNTAXES or sop_class not in IMAGE_CLASSES:
+        return None
+    return meta, found[1]
 
 
 def _at_pixels(tag: int) -> bool:

@@ -1,6 +1,7 @@
-"""theramap on one folder: ``python -m tests.benchmarks.our_chain FOLDER OUT RESULTS`` (``seg`` or ``seg,sr,pictures``).
+"""theramap on one folder: ``python -m tests.benchmarks.our_chain FOLDER OUT RESULTS``.
 
-Prints one line of JSON: wall time of the run, memory, and the time and peak of each operator.
+RESULTS is ``seg`` or ``seg,sr,pictures``. Prints one line of JSON: wall time of the run, memory, and
+the time and peak of each operator.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from operators.trace import peak_memory_mib
 
 prepare_holoscan()
 
-import app.application  # noqa: E402,F401  the bare imports, before the clock starts
+import app.application  # noqa: F401  the bare imports, before the clock starts
 
 
 def main() -> None:

@@ -21,7 +21,10 @@ import numpy as np
 from monai.deploy.conditions import CountCondition
 from monai.deploy.core import Application, Image, Operator, OperatorSpec
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
-from monai.deploy.operators.dicom_seg_writer_operator import DICOMSegmentationWriterOperator, SegmentDescription
+from monai.deploy.operators.dicom_seg_writer_operator import (
+    DICOMSegmentationWriterOperator,
+    SegmentDescription,
+)
 from monai.deploy.operators.dicom_series_selector_operator import DICOMSeriesSelectorOperator
 from monai.deploy.operators.dicom_series_to_volume_operator import DICOMSeriesToVolumeOperator
 from pydicom.sr.codedict import codes

@@ -47,10 +47,6 @@ def test_good_study_among_the_corpus_gives_the_results_it_gives_alone(
     folder = completed[0].results_json.parent
     for name in ("seg.dcm", "sr.dcm"):
         assert (folder / name).read_bytes() == (tmp_path / "out-alone" / name).read_bytes()
-    bad = {
-        f"corpus/{p.relative_to(corpus).as_posix()}"
-        for p in corpus.rglob("*")
-        if p.is_file()
-    }
+    bad = {f"corpus/{p.relative_to(corpus).as_posix()}" for p in corpus.rglob("*") if p.is_file()}
     unlisted = bad - listed(tmp_path / "out-mixed")
     assert not unlisted

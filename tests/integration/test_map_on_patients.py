@@ -20,7 +20,36 @@ from app.run import run
 from app.settings import Settings
 
 PATIENTS = (
-    *(1, 3, 5, 6, 7, 9, 10, 11, 12, 13, 14, 17, 18, 19, 20, 22, 23, 24, 25, 26, 28, 29, 30, 31, 35, 36, 37, 38),
+    *(
+        1,
+        3,
+        5,
+        6,
+        7,
+        9,
+        10,
+        11,
+        12,
+        13,
+        14,
+        17,
+        18,
+        19,
+        20,
+        22,
+        23,
+        24,
+        25,
+        26,
+        28,
+        29,
+        30,
+        31,
+        35,
+        36,
+        37,
+        38,
+    ),
     *(39, 41, 42, 43, 45, 46, 47, 48, 50, 51),
 )
 FAST = (1, 20, 51)
@@ -95,9 +124,7 @@ def test_whole_body_and_crop_of_one_patient_agree(unpacked: Callable[[str], Path
     hottest = results["crop"]["lesions"][0]
     same = min(
         results["whole"]["lesions"],
-        key=lambda lesion: np.linalg.norm(
-            np.subtract(lesion["suv_max_lps_mm"], hottest["suv_max_lps_mm"])
-        ),
+        key=lambda lesion: np.linalg.norm(np.subtract(lesion["suv_max_lps_mm"], hottest["suv_max_lps_mm"])),
     )
     assert np.allclose(same["suv_max_lps_mm"], hottest["suv_max_lps_mm"], atol=0.2)
     assert same["suv_max_g_ml"] == pytest.approx(hottest["suv_max_g_ml"], rel=1e-3)
@@ -106,7 +133,14 @@ def test_whole_body_and_crop_of_one_patient_agree(unpacked: Callable[[str], Path
 
 @pytest.mark.slow
 def test_whole_body_through_the_command_line(unpacked: Callable[[str], Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "app.cli", "run", str(unpacked("sts001_wholebody_pet.tar.xz")), str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "app.cli",
+        "run",
+        str(unpacked("sts001_wholebody_pet.tar.xz")),
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())

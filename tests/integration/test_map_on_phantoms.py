@@ -49,7 +49,9 @@ def assert_measures(results: dict[str, Any], truth: PhantomTruth) -> None:
         assert lesion["suv_max_g_ml"] == pytest.approx(true.suv_max, rel=1e-6)
         assert lesion["suv_mean_g_ml"] == pytest.approx(true.suv_mean, rel=1e-6)
         assert lesion["volume_ml"] == pytest.approx(true.volume_ml, rel=1e-6)
-        assert lesion["centroid_lps_mm"] == pytest.approx(true.centroid_mm, abs=0.5 * min(SMALL["spacing_mm"]))
+        assert lesion["centroid_lps_mm"] == pytest.approx(
+            true.centroid_mm, abs=0.5 * min(SMALL["spacing_mm"])
+        )
 
 
 @pytest.mark.parametrize("vendor", ["ge", "siemens", "philips"])
@@ -99,7 +101,7 @@ def test_seg_and_sr_name_the_same_lesions(tmp_path: Path) -> None:
     results = run_map(tmp_path / "in", tmp_path / "out")
     seg = hd.seg.segread(tmp_path / "out" / "seg.dcm")
     sr = hd.sr.srread(tmp_path / "out" / "sr.dcm")
-    in_seg = {str(s.tracking_uid) for s in seg.segment_descriptions}
+    in_seg = {str(segment.TrackingUID) for segment in seg.SegmentSequence}
     in_sr = {str(g.tracking_uid) for g in sr.content.get_volumetric_roi_measurement_groups()}
     in_json = {lesion["tracking_uid"] for lesion in results["lesions"]}
     assert in_seg == in_sr == in_json
@@ -149,7 +151,16 @@ def test_map_entry_takes_the_options_of_the_sdk(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "out").mkdir()
     repository = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "app", "-i", tmp_path / "in", "-o", tmp_path / "out", "-m", tmp_path / "models"]
+    command = [
+        sys.executable,
+        "app",
+        "-i",
+        tmp_path / "in",
+        "-o",
+        tmp_path / "out",
+        "-m",
+        tmp_path / "models",
+    ]
     subprocess.run(command, cwd=repository, check=True, capture_output=True)
     assert read_results(tmp_path / "out")["status"] == "completed"
 
