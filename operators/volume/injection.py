@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from operators.domain import Correction, Note
 from operators.errors import SuvRefusal
 from operators.study.attributes import items, number, text
+from operators.volume.columns import column
 from operators.volume.nuclides import Nuclide, agrees, identify
 from operators.volume.tags import tag_label
 from operators.volume.times import parse_date_time, parse_datetime, zone_of
@@ -169,21 +170,26 @@ def _half_life(item: Dataset) -> tuple[Nuclide | None, float, tuple[Note, ...]]:
         notes.append(Note("NUCLIDE_CONFLICT", sentence, tag_label("RadionuclideCodeSequence")))
     known = nuclide.half_life_s if nuclide else None
     if stated is None:
-        if nuclide is None or known is None:
+        if nuclide is None or known is None or not evidence.coded:
             raise SuvRefusal(
                 "HALF_LIFE_UNKNOWN",
-                "The half-life is missing and the radionuclide does not tell it.",
+                "The half-life is missing, and no radionuclide code tells it.",
                 tag_label("RadionuclideHalfLife"),
             )
-        sentence = f"The half-life is missing; that of {nuclide.name}, {known:g} s, was taken."
+        sentence = f"The half-life is missing; that of {nuclide.name}, {known:g} s{_doubt(nuclide)}, was taken."
         notes.append(Note("HALF_LIFE_FROM_NUCLIDE", sentence, tag_label("RadionuclideHalfLife")))
         return nuclide, known, tuple(notes)
     if nuclide and known and not agrees(nuclide, stated):
         sentence = (
-            f"The half-life {stated:g} s is not that of {nuclide.name}, {known:g} s; the header's was taken."
+            f"The half-life {stated:g} s is not that of {nuclide.name}, {known:g} s{_doubt(nuclide)}; "
+            "the header's was taken."
         )
         notes.append(Note("HALF_LIFE_IMPLAUSIBLE", sentence, tag_label("RadionuclideHalfLife")))
     return nuclide, stated, tuple(notes)
+
+
+def _doubt(nuclide: Nuclide) -> str:
+    return "" if nuclide.verified else " (a value not verified against a primary source)"
 
 
 def _dose(item: Dataset, corrections: Corrections) -> tuple[float | None, tuple[Note, ...]]:
@@ -264,7 +270,7 @@ def uniform_text(headers: Sequence[Dataset], keyword: str) -> str:
     SuvRefusal
         ``MIXED_HEADERS`` when slices differ.
     """
-    values = {text(header, keyword) for header in headers}
+    values = set(column(headers, keyword, text))
     if len(values) > 1:
         raise SuvRefusal(
             "MIXED_HEADERS",

@@ -21,14 +21,15 @@ class Nuclide:
     half_life_s: float | None = None
     """None: not in our sources, so that the header must say it."""
     positron: bool = True
+    verified: bool = True
+    """False: the half-life was recalled and not verified against a primary source."""
 
 
 NUCLIDES = (
     Nuclide("F-18", "fluorine", ("77004003", "C-111A1"), 6586.2),
     Nuclide("Ga-68", "gallium", ("35337001", "C-131A3"), 4057.7),
-    # Cu-64 and Zr-89: recalled values, not verified against a primary source
-    Nuclide("Cu-64", "copper", ("3932008", "C-127A2"), 45_723.0),
-    Nuclide("Zr-89", "zirconium", ("63360001", "C-168A4"), 282_280.0),
+    Nuclide("Cu-64", "copper", ("3932008", "C-127A2"), 45_723.0, verified=False),
+    Nuclide("Zr-89", "zirconium", ("63360001", "C-168A4"), 282_280.0, verified=False),
     Nuclide("C-11", "carbon", ("40565003", "C-105A1")),
     Nuclide("N-13", "nitrogen", ("21576001", "C-107A1")),
     Nuclide("O-15", "oxygen", ("129504001", "C-B1038")),
@@ -74,6 +75,8 @@ class Evidence:
     nuclide: Nuclide | None
     conflict: tuple[str, str] | None = None
     """Names that code and words give, when they differ."""
+    coded: bool = False
+    """Whether Radionuclide Code Sequence names it, by its code or the words of its meaning."""
 
 
 def identify(radiopharmaceutical: Dataset, half_life_s: float | None) -> Evidence:
@@ -88,12 +91,13 @@ def identify(radiopharmaceutical: Dataset, half_life_s: float | None) -> Evidenc
     for item in items(radiopharmaceutical, "RadionuclideCodeSequence"):
         coded = coded or _by_code(text(item, "CodeValue"))
         worded = worded or by_words(text(item, "CodeMeaning"))
+    in_sequence = coded is not None or worded is not None
     worded = worded or by_words(text(radiopharmaceutical, "Radiopharmaceutical"))
     if coded and worded and coded != worded:
         supported = [one for one in (coded, worded) if half_life_s and agrees(one, half_life_s)]
-        return Evidence(supported[0] if supported else coded, (coded.name, worded.name))
+        return Evidence(supported[0] if supported else coded, (coded.name, worded.name), in_sequence)
     known = [one for one in NUCLIDES if half_life_s and agrees(one, half_life_s)]
-    return Evidence(coded or worded or (known[0] if len(known) == 1 else None))
+    return Evidence(coded or worded or (known[0] if len(known) == 1 else None), None, in_sequence)
 
 
 def agrees(nuclide: Nuclide, half_life_s: float) -> bool:

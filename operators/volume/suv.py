@@ -18,12 +18,13 @@ from operators.domain import Correction, Note, Suv
 from operators.errors import SuvRefusal
 from operators.study.attributes import number, texts
 from operators.volume import body
+from operators.volume.columns import column
 from operators.volume.decay import (
     remaining,
     require_plausible,
     scan_start,
     start_reference,
-    uncorrected_factor,
+    uncorrected_factors,
 )
 from operators.volume.injection import (
     Corrections,
@@ -33,10 +34,12 @@ from operators.volume.injection import (
     read_patient,
     uniform_text,
 )
-from operators.volume.tags import private_number, tag_label
+from operators.volume.tags import private, tag_label
 
 PHILIPS_CREATOR = "Philips PET Private Group"
 DECAY_CORRECTIONS = ("ADMIN", "START", "NONE")
+SCANNER_SUV = ("GML", "CM2ML")
+"""Units of which the scanner computed SUVs itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +92,7 @@ def compute_suv(headers: Sequence[Dataset], corrections: Sequence[Correction] = 
             uniform_text(headers, keyword)
     patient = read_patient(headers[0], audited)
     injection = read_injection(headers[0], start, audited)
-    elapsed_s = _uptake_s(injection, start)
-    if elapsed_s is not None:
-        require_plausible(elapsed_s, injection.half_life_s)
+    uptake_s, uptake_notes = _uptake(injection, start, units)
     suv_type = uniform_text(headers, "SUVType")
     scan = _Scan(headers, decay_correction, start, suv_type, patient, injection)
     factors = FORMULAS[units](scan)
@@ -107,7 +108,7 @@ def compute_suv(headers: Sequence[Dataset], corrections: Sequence[Correction] = 
         reference_time_rule=factors.rule,
         injection_time=injection.time,
         injection_time_rule=injection.time_rule,
-        uptake_time_s=elapsed_s,
+        uptake_time_s=uptake_s,
         half_life_s=injection.half_life_s,
         radionuclide=injection.nuclide.name if injection.nuclide else None,
         injected_dose_bq=injection.dose_bq,
@@ -118,7 +119,7 @@ def compute_suv(headers: Sequence[Dataset], corrections: Sequence[Correction] = 
         lbm_ratio=_lean_ratios(patient),
         bsa_ratio=surface / (weight_kg * 1000.0) if surface else None,
         corrected=tuple(dict.fromkeys(entry.attribute for entry in corrections)),
-        notes=(*audited.notes(), *patient.notes, *injection.notes, *factors.notes),
+        notes=(*audited.notes(), *patient.notes, *injection.notes, *uptake_notes, *factors.notes),
     )
 
 
@@ -139,14 +140,13 @@ def _require_supported(headers: Sequence[Dataset]) -> tuple[str, str]:
             f"The PET's decay correction is {decay_correction or 'not said'}, not ADMIN, START or NONE.",
             tag_label("DecayCorrection"),
         )
-    for header in headers:
-        _require_corrected(header, decay_correction)
+    for done in set(column(headers, "CorrectedImage", texts)):
+        _require_corrected(done, decay_correction)
     return units, decay_correction
 
 
-def _require_corrected(header: Dataset, decay_correction: str) -> None:
+def _require_corrected(done: tuple[str, ...], decay_correction: str) -> None:
     """Corrected Image (0028,0051) must hold ATTN, and DECY just when the decay correction is not NONE."""
-    done = texts(header, "CorrectedImage")
     tag = tag_label("CorrectedImage")
     if "ATTN" not in done:
         raise SuvRefusal("NOT_ATTENUATION_CORRECTED", "The PET is not attenuation-corrected.", tag)
@@ -164,10 +164,25 @@ def _require_corrected(header: Dataset, decay_correction: str) -> None:
         )
 
 
-def _uptake_s(injection: Injection, start: datetime | None) -> float | None:
+def _uptake(
+    injection: Injection, start: datetime | None, units: str
+) -> tuple[float | None, tuple[Note, ...]]:
+    """Return the time from injection to scan, or refuse an impossible one.
+
+    An injection after the scan does not enter a PET whose values are SUVs already. De-identified studies
+    whose dates were shifted apart are such; that uptake time is absent, with a note.
+    """
     if injection.time is None or start is None:
-        return None
-    return (start - injection.time).total_seconds()
+        return None, ()
+    elapsed_s = (start - injection.time).total_seconds()
+    if elapsed_s < 0 and units in SCANNER_SUV:
+        sentence = (
+            "The injection's date and time are later than the scan's. The PET's values are SUVs already, so "
+            "that they do not depend on it; the uptake time is not known."
+        )
+        return None, (Note("INJECTION_AFTER_SCAN", sentence, tag_label("RadiopharmaceuticalStartDateTime")),)
+    require_plausible(elapsed_s, injection.half_life_s)
+    return elapsed_s, ()
 
 
 # ---- one formula for each of Units (0054,1001) -----------------------------------------------------
@@ -194,7 +209,7 @@ def _from_activity(scan: _Scan) -> _Factors:
             tag_label("RadiopharmaceuticalStartDateTime"),
         )
     if scan.decay_correction == "NONE":
-        factors = [uncorrected_factor(header, injected, half_life_s) for header in scan.headers]
+        factors = uncorrected_factors(scan.headers, injected, half_life_s)
         return _Factors(per_dose * np.array(factors), None, "frame_by_frame")
     reference = start_reference(scan.headers, half_life_s)
     elapsed = [(time - injected).total_seconds() for time in reference.times]
@@ -206,10 +221,10 @@ def _from_activity(scan: _Scan) -> _Factors:
 
 def _from_counts(scan: _Scan) -> _Factors:
     """CNTS: Philips' SUV factor (7053,1000), else its activity factor (7053,1009) and then as BQML."""
-    to_suv = _philips(scan.headers, 0x00)
+    to_suv, notes = _philips(scan.headers, 0x00)
     if to_suv is not None:
-        return _Factors(to_suv)
-    to_activity = _philips(scan.headers, 0x09)
+        return _Factors(to_suv, notes=notes)
+    to_activity, notes = _philips(scan.headers, 0x09)
     if to_activity is None:
         raise SuvRefusal(
             "COUNTS_WITHOUT_FACTOR",
@@ -218,14 +233,21 @@ def _from_counts(scan: _Scan) -> _Factors:
             tag_label("Units"),
         )
     activity = _from_activity(scan)
-    return _Factors(activity.per_slice * to_activity, activity.reference_time, activity.rule, activity.notes)
+    return _Factors(
+        activity.per_slice * to_activity, activity.reference_time, activity.rule, (*notes, *activity.notes)
+    )
 
 
-def _philips(headers: Sequence[Dataset], offset: int) -> NDArray[np.float64] | None:
+def _philips(
+    headers: Sequence[Dataset], offset: int
+) -> tuple[NDArray[np.float64] | None, tuple[Note, ...]]:
     """Return a private factor of every slice; None where a slice lacks it or has zero."""
-    found = [private_number(header, 0x7053, offset, PHILIPS_CREATOR, "Philips") for header in headers]
-    values = [value for value in found if value]
-    return np.array(values) if len(values) == len(headers) else None
+    found = [private(header, 0x7053, offset, PHILIPS_CREATOR, "Philips") for header in headers]
+    values = [value for one in found if one and (value := one.number)]
+    if len(values) < len(headers):
+        return None, ()
+    notes = (note for one in found if one for note in one.notes(f"(7053,xx{offset:02X})"))
+    return np.array(values), tuple(dict.fromkeys(notes))
 
 
 def _from_mass(scan: _Scan) -> _Factors:
@@ -313,8 +335,9 @@ def rescale_slopes(headers: Sequence[Dataset]) -> tuple[NDArray[np.float64], tup
     """
     slopes = np.empty(len(headers))
     absent = False
-    for z, header in enumerate(headers):
-        slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
+    found = column(headers, "RescaleSlope", number)
+    intercepts = column(headers, "RescaleIntercept", number)
+    for z, (slope, intercept) in enumerate(zip(found, intercepts, strict=True)):
         if slope is None or slope <= 0:
             raise SuvRefusal(
                 "RESCALE_SLOPE_INVALID",
@@ -327,7 +350,7 @@ def rescale_slopes(headers: Sequence[Dataset]) -> tuple[NDArray[np.float64], tup
                 f"A PET slice has the rescale intercept {intercept:g}; it must be zero.",
                 tag_label("RescaleIntercept"),
             )
-        if intercept is None and texts(header, "RescaleIntercept"):
+        if intercept is None and texts(headers[z], "RescaleIntercept"):
             raise SuvRefusal(
                 "RESCALE_INTERCEPT_INVALID",
                 "A slice's rescale intercept is not a number.",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from operators.domain import Note
 from operators.study.attributes import HOSTILE_INPUT_ERRORS
 
 
@@ -16,8 +19,35 @@ def tag_label(keyword: str) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword}"
 
 
-def private_text(header: Dataset, group: int, offset: int, creator: str, manufacturer: str) -> str | None:
-    """Return the text of a private attribute (PS3.5 7.8.1), None when there is none.
+@dataclass(frozen=True, slots=True)
+class Private:
+    """The text of a private attribute and how it was found."""
+
+    text: str
+    by_creator: bool
+    """False: its group names no creator, and the first block was taken."""
+
+    @property
+    def number(self) -> float | None:
+        """Return the text as a number, None when it is none."""
+        try:
+            return float(self.text)
+        except ValueError:
+            return None
+
+    def notes(self, label: str) -> tuple[Note, ...]:
+        """Say that an attribute was taken without its creator, so that it is never silent."""
+        if self.by_creator:
+            return ()
+        sentence = (
+            f"The private attribute {label} has lost its private creator; it was taken from the first block "
+            "of its group since the manufacturer's name fits."
+        )
+        return (Note("PRIVATE_CREATOR_ABSENT", sentence, label),)
+
+
+def private(header: Dataset, group: int, offset: int, creator: str, manufacturer: str) -> Private | None:
+    """Find a private attribute by its creator (PS3.5 7.8.1); None when there is none.
 
     Parameters
     ----------
@@ -31,25 +61,15 @@ def private_text(header: Dataset, group: int, offset: int, creator: str, manufac
         Word of Manufacturer (0008,0070). Exports exist that kept private values and lost every
         creator of the group; only then, and only for this manufacturer, the first block is taken.
     """
-    creators = {
-        element: value
-        for element in range(0x10, 0x100)
-        if (group, element) in header and (value := _text(header, group, element))
-    }
+    first, last = group << 16 | 0x10, group << 16 | 0xFF
+    reserved = [tag & 0xFF for key in header.keys() if first <= (tag := key.real) <= last]  # noqa: SIM118
+    creators = {element: value for element in reserved if (value := _text(header, group, element))}
     blocks = [element for element, value in creators.items() if value == creator]
-    if not creators and manufacturer.lower() in (_text(header, 0x0008, 0x0070) or "").lower():
-        blocks = [0x10]
-    values = (_text(header, group, (block << 8) | offset) for block in blocks)
-    return next((value for value in values if value), None)
-
-
-def private_number(header: Dataset, group: int, offset: int, creator: str, manufacturer: str) -> float | None:
-    """Return the number of a private attribute as :func:`private_text` finds it, None when it is none."""
-    text = private_text(header, group, offset, creator, manufacturer)
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
+    words = (_text(header, 0x0008, 0x0070) or "").lower().split()
+    by_creator = bool(creators) or manufacturer.lower() not in words
+    values = (_text(header, group, (block << 8) | offset) for block in (blocks if by_creator else [0x10]))
+    found = next((value for value in values if value), None)
+    return None if found is None else Private(found, by_creator)
 
 
 def _text(header: Dataset, group: int, element: int) -> str | None:

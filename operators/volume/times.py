@@ -7,11 +7,13 @@ TimezoneOffsetFromUTC (0008,0201) names. Differences are then plain subtractions
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
 
 from pydicom.dataset import Dataset
 
 from operators.study.attributes import text
+from operators.volume.columns import column
 
 _DATE = re.compile(r"(\d{4})[.\-]?(\d{2})[.\-]?(\d{2})")
 _TIME = re.compile(r"(\d{2}):?(?:(\d{2}):?(?:(\d{2})(?:\.(\d{1,6})\d*)?)?)?")
@@ -87,7 +89,16 @@ def series_time(header: Dataset) -> datetime | None:
     return parse_date_time(text(header, "SeriesDate"), text(header, "SeriesTime"))
 
 
-def acquisition_time(header: Dataset) -> datetime | None:
-    """AcquisitionDate (0008,0022) and AcquisitionTime (0008,0032), else AcquisitionDateTime (0008,002A)."""
-    joined = parse_date_time(text(header, "AcquisitionDate"), text(header, "AcquisitionTime"))
-    return joined or parse_datetime(text(header, "AcquisitionDateTime"), zone_of(header))
+def acquisition_times(headers: Sequence[Dataset]) -> tuple[datetime | None, ...]:
+    """Return when each slice was acquired.
+
+    AcquisitionDate (0008,0022) and AcquisitionTime (0008,0032), else AcquisitionDateTime (0008,002A).
+    """
+    dates = column(headers, "AcquisitionDate", text)
+    clocks = column(headers, "AcquisitionTime", text)
+    joined = tuple(map(parse_date_time, dates, clocks))
+    if all(joined):
+        return joined
+    zones = map(parse_offset, column(headers, "TimezoneOffsetFromUTC", text))
+    full = map(parse_datetime, column(headers, "AcquisitionDateTime", text), zones)
+    return tuple(one or other for one, other in zip(joined, full, strict=True))

@@ -103,9 +103,7 @@ def by_operator(folder: Path, repeats: int) -> None:
     wall = statistics.median(record["wall_s"] for record in records)
     peak = statistics.median(record["peak_mib"] for record in records)
     imports = statistics.median(record["imports_mib"] for record in records)
-    print(
-        f"| whole run, graph included | {wall:.3f} | {peak:.0f} ({imports:.0f} are imports) |"
-    )
+    print(f"| whole run, graph included | {wall:.3f} | {peak:.0f} ({imports:.0f} are imports) |")
 
 
 def main() -> None:

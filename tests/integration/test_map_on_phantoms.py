@@ -18,6 +18,7 @@ import pytest
 
 import operators.results
 from app.demo.phantom import PhantomSpec, PhantomTruth, write_phantom
+from app.demo.phantom_spec import TRANSFER_SYNTAXES
 from app.run import ExitCode, run
 from app.settings import Settings
 
@@ -61,6 +62,26 @@ def test_finds_every_lesion_with_its_numbers(tmp_path: Path, vendor: str, orient
     results = run_map(tmp_path / "in", tmp_path / "out")
     assert results["status"] == "completed"
     assert_measures(results, truth)
+
+
+@pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES)
+def test_reads_every_transfer_syntax(tmp_path: Path, syntax: str) -> None:
+    truth = write_phantom(tmp_path / "in", PhantomSpec(**SMALL, transfer_syntax_uid=syntax))
+    assert_measures(run_map(tmp_path / "in", tmp_path / "out"), truth)
+
+
+@pytest.mark.parametrize(
+    ("tracer", "method"),
+    [("fdg", "fixed_suv"), ("psma", "fixed_suv"), ("sstr", "percent_suvmax"), ("fapi", None)],
+)
+def test_each_tracer_has_its_protocol_and_method(tmp_path: Path, tracer: str, method: str | None) -> None:
+    write_phantom(tmp_path / "in", PhantomSpec(**SMALL, tracer=tracer))
+    results = run_map(tmp_path / "in", tmp_path / "out")
+    assert results["protocol"]["name"] == tracer
+    assert method in (None, results["segmentation"]["method"])
+    assert len(results["lesions"]) == 3
+    assert results["totals"]["tumour"] is None
+    assert "hysiological uptake" in results["totals"]["withheld"]
 
 
 def test_isotropic_voxels(tmp_path: Path) -> None:
