@@ -61,7 +61,9 @@ def _print_study(console: Console, folder: Path, results: dict[str, Any]) -> Non
 
 def _lesion_table(results: dict[str, Any]) -> Table:
     segmentation = results["segmentation"]
-    parameters = ", ".join(f"{p['name']} {p['value']:g} {p['unit']}" for p in segmentation["parameters"])
+    parameters = ", ".join(
+        f"{p['name']} {p['value']:g} {p['unit']}".removesuffix(" 1") for p in segmentation["parameters"]
+    )
     table = Table(
         title=f"{results['protocol']['title']}: {segmentation['claim']}",
         caption=f"{segmentation['title']} ({parameters}). {results['statement']}",

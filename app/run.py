@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.settings import Settings
 from operators.domain import ResultProfile, RunFacts
+from operators.errors import ProtocolRefusal
 from operators.trace import Listener, Trace, peak_memory_mib
 
 STACK_BYTES = 32 * 1024 * 1024
@@ -69,7 +70,7 @@ def run(
     prepare_holoscan()
     from app.application import WRITERS, TheramapApplication
     from app.protocols import load_protocols
-    from operators.results.manifest import write_input_refusal
+    from operators.results.former import remove_former_results
 
     trace = Trace(listener) if listener else Trace()
     versions = software_versions()
@@ -81,10 +82,16 @@ def run(
         sr_series_number=settings.sr_series_number,
     )
     output_path.mkdir(parents=True, exist_ok=True)
+    remove_former_results(output_path)
+    try:
+        protocols = load_protocols(settings.protocols)
+    except ProtocolRefusal as refusal:
+        trace.input_refusal = refusal
+        return _refuse(trace, versions, settings, output_path)
     application = TheramapApplication(
         input_path=input_path,
         output_path=output_path,
-        protocols=load_protocols(settings.protocols),
+        protocols=protocols,
         profile=profile,
         versions=versions,
         device=settings.device,
@@ -94,11 +101,21 @@ def run(
     )
     application.run()
     if trace.input_refusal:
-        facts = RunFacts(versions, settings.device, trace.timings_s(output_path), peak_memory_mib())
-        write_input_refusal(trace.input_refusal, facts, output_path)
-        return ExitCode.REFUSED, trace
+        return _refuse(trace, versions, settings, output_path)
     refused = any(outcome.status == "refused" for outcome in trace.outcomes)
     return ExitCode.REFUSED if refused else ExitCode.COMPLETED, trace
+
+
+def _refuse(
+    trace: Trace, versions: dict[str, str], settings: Settings, output_path: Path
+) -> tuple[ExitCode, Trace]:
+    """Write why there was no study to run."""
+    from operators.results.manifest import write_input_refusal
+
+    assert trace.input_refusal is not None
+    facts = RunFacts(versions, settings.device, trace.timings_s(output_path), peak_memory_mib())
+    write_input_refusal(trace.input_refusal, facts, output_path)
+    return ExitCode.REFUSED, trace
 
 
 def prepare_holoscan() -> None:

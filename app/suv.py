@@ -10,12 +10,20 @@ from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from operators.domain import Instance, Note, Series, SetAside, Suv, Volume
 from operators.errors import InputRefusal, Refusal
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FAILED = 1
 REFUSED = 2
+
+
+class _UnwritableError(Exception):
+    """A file that cannot be written, and why."""
 
 
 def run_suv(folder: Path, json_path: Path | None, nifti_path: Path | None) -> int:
@@ -33,27 +41,45 @@ def run_suv(folder: Path, json_path: Path | None, nifti_path: Path | None) -> in
     Returns
     -------
     int
-        0, or 2 when the series is refused.
+        0; 2 when the series is refused; 1 when a file cannot be written.
     """
+    try:
+        return _run(folder, json_path, nifti_path)
+    except _UnwritableError as error:
+        _console(stderr=True).print(f"cannot write {error}", markup=False)
+        return FAILED
+
+
+def _run(folder: Path, json_path: Path | None, nifti_path: Path | None) -> int:
     from operators.volume.build import build_pet
 
     try:
         series, set_aside = _only_pet(folder)
         pet, suv, notes = build_pet(series)
     except Refusal as refusal:
-        record: dict[str, Any] = {
-            "status": "refused",
-            "code": refusal.code,
-            "sentence": refusal.sentence,
-            "tag": refusal.tag,
-            "software_version": version("theramap"),
-        }
-        _report(record, json_path)
+        _write_json(_refusal(refusal), json_path)
+        tag = f" [{refusal.tag}]" if refusal.tag else ""
+        line = f"refused: {refusal.code}: {refusal.sentence}{tag}"
+        _console(stderr=True).print(line, markup=False)
         return REFUSED
-    _report(_record(series, pet, suv, (*suv.notes, *notes), set_aside), json_path)
+    record = _record(series, pet, suv, (*suv.notes, *notes), set_aside)
+    _write_json(record, json_path)
     if nifti_path is not None:
         _write_nifti(pet, nifti_path)
+    _report(record)
     return 0
+
+
+def _refusal(refusal: Refusal) -> dict[str, Any]:
+    set_aside = refusal.set_aside if isinstance(refusal, InputRefusal) else ()
+    return {
+        "status": "refused",
+        "code": refusal.code,
+        "sentence": refusal.sentence,
+        "tag": refusal.tag,
+        "software_version": version("theramap"),
+        "set_aside": [asdict(entry) for entry in set_aside],
+    }
 
 
 def _only_pet(folder: Path) -> tuple[Series, tuple[SetAside, ...]]:
@@ -61,7 +87,7 @@ def _only_pet(folder: Path) -> tuple[Series, tuple[SetAside, ...]]:
     from operators.study.headers import read_headers
 
     if not folder.is_dir():
-        raise InputRefusal("NO_FOLDER", "The series folder does not exist.")
+        raise InputRefusal("INPUT_MISSING", "The series folder does not exist.")
     instances, set_aside = read_headers(folder)
     series: dict[str, dict[str, Instance]] = {}
     for instance in instances:
@@ -77,10 +103,12 @@ def _only_pet(folder: Path) -> tuple[Series, tuple[SetAside, ...]]:
             slices[instance.sop_instance_uid] = instance
     damaged = [entry for entry in set_aside if entry.series_instance_uid in series]
     if damaged:
-        raise InputRefusal("SERIES_INCOMPLETE", f"{damaged[0].path}: {damaged[0].reason}.")
+        raise InputRefusal("SERIES_INCOMPLETE", f"{damaged[0].path} {damaged[0].reason}.", None, set_aside)
     if len(series) != 1:
         code = "SEVERAL_PET_SERIES" if series else "NO_PET_SERIES"
-        raise InputRefusal(code, f"The folder must hold one PET series; it holds {len(series)}.")
+        raise InputRefusal(
+            code, f"The folder must hold one PET series; it holds {len(series)}.", None, set_aside
+        )
     (uid, slices), *_ = series.items()
     return Series(uid, tuple(slices[key] for key in sorted(slices))), set_aside
 
@@ -111,15 +139,7 @@ def _record(
         "lbm_ratio": dict(suv.lbm_ratio),
         "bsa_ratio_cm2_per_g": suv.bsa_ratio,
         "suvbw": {"min": low, "median": middle, "max": high},
-        "slices": [
-            {
-                "sop_instance_uid": instance.sop_instance_uid,
-                "position_mm": [float(value) for value in instance.header.ImagePositionPatient],
-                "rescale_slope": float(instance.header.RescaleSlope),
-                "suvbw_factor": float(factor),
-            }
-            for instance, factor in zip(pet.instances, suv.suvbw_factor, strict=True)
-        ],
+        "slices": _slices(series, suv),
         "geometry": {
             "shape_zyx": list(pet.geometry.shape),
             "spacing_zyx_mm": list(pet.geometry.spacing_mm),
@@ -129,6 +149,25 @@ def _record(
         "warnings": [asdict(note) for note in notes],
         "set_aside": [asdict(entry) for entry in set_aside],
     }
+
+
+def _slices(series: Series, suv: Suv) -> list[dict[str, Any]]:
+    """One entry for each slice, in the volume's order."""
+    from operators.study.attributes import number, numbers
+    from operators.volume.frames import slices_of
+    from operators.volume.geometry import sort_slices
+
+    slices, _ = sort_slices(slices_of(series.instances))
+    return [
+        {
+            "sop_instance_uid": one.instance.sop_instance_uid,
+            "frame": one.frame,
+            "position_mm": numbers(one.header, "ImagePositionPatient"),
+            "rescale_slope": number(one.header, "RescaleSlope"),
+            "suvbw_factor": float(factor),
+        }
+        for one, factor in zip(slices, suv.suvbw_factor, strict=True)
+    ]
 
 
 def _statistics(pet: Volume) -> tuple[float, float, float]:
@@ -150,25 +189,33 @@ def _suvbw(pet: Volume) -> Any:
     return values
 
 
-def _report(record: dict[str, Any], path: Path | None) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-
+def _write_json(record: dict[str, Any], path: Path | None) -> None:
     if path is not None:
         content = json.dumps(record, indent=2, allow_nan=False) + "\n"
         _replace(path, lambda temporary: temporary.write_text(content, encoding="utf-8"))
-    console = Console(stderr=record["status"] == "refused", highlight=False)
-    if record["status"] == "refused":
-        console.print(escape(f"refused: {record['code']}: {record['sentence']}"))
-        return
-    values = record["suvbw"]
-    console.print(
-        f"SUVbw min {values['min']:.3f}, median {values['median']:.3f}, max {values['max']:.3f} "
-        f"(units {record['units']}, decay correction {record['decay_correction']}, "
-        f"reference time by {record['reference_time_rule']})"
-    )
-    for warning in record["warnings"]:
-        console.print(escape(f"warning: {warning['code']}: {warning['sentence']}"))
+
+
+def _report(record: dict[str, Any]) -> None:
+    """Say on the terminal what a user asks first; the JSON has the rest."""
+    values, injected = record["suvbw"], record["injection_time"]
+    reference = record["reference_time"]
+    lines = [
+        f"SUVbw min {values['min']:.3f}, median {values['median']:.3f}, max {values['max']:.3f}",
+        f"units {record['units']}, decay correction {record['decay_correction']}",
+        f"reference time {reference} ({record['reference_time_rule']})" if reference else "",
+        f"injected at {injected} ({record['injection_time_rule']})" if injected else "",
+        *(f"warning: {warning['code']}: {warning['sentence']}" for warning in record["warnings"]),
+        f"{len(record['set_aside'])} other files set aside" if record["set_aside"] else "",
+    ]
+    console = _console()
+    for line in filter(None, lines):
+        console.print(line, markup=False)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
 
 
 def _write_nifti(pet: Volume, path: Path) -> None:
@@ -184,11 +231,14 @@ def _write_nifti(pet: Volume, path: Path) -> None:
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside the path, then rename: nobody sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        write(temporary)
-        os.replace(temporary, path)  # noqa: PTH105  atomic on every platform
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            write(temporary)
+            os.replace(temporary, path)  # noqa: PTH105  atomic on every platform
+    except OSError as error:
+        raise _UnwritableError(f"{path}: {error.strerror}") from error
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -225,6 +225,8 @@ class Protocol:
     method: str
     """Name of the segmentation method."""
     method_parameters: Mapping[str, float]
+    method_source: str
+    """Who published the method with these parameters for this tracer."""
     uptake_time_min: Window
     """Acceptable time from injection to scan, minutes."""
     uptake_time_source: str

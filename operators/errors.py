@@ -46,10 +46,8 @@ class InputRefusal(Refusal):
         self.set_aside = set_aside
 
 
-class ProtocolRefusal(Refusal):
+class ProtocolRefusal(InputRefusal):
     """A tracer protocol file is not valid; the sentence names the file and the key."""
-
-    step = "load"
 
 
 class SelectionRefusal(Refusal):

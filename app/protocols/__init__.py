@@ -149,6 +149,7 @@ def _protocol(valid: _ProtocolFile) -> Protocol:
         radionuclides=tuple(valid.radionuclides),
         method=valid.method.name,
         method_parameters=parameters,
+        method_source=valid.method.source,
         uptake_time_min=Window(valid.uptake_time_min.low, valid.uptake_time_min.high),
         uptake_time_source=valid.uptake_time_min.source,
         glucose_mmol_l=Window(glucose.low, glucose.high) if glucose else Window(),

@@ -30,8 +30,12 @@ def segment(
     SegmentationRefusal
         The method, a parameter or the device is not to be had, or the method declines.
     """
-    name, parameters = chosen_method(volumes.selection.case.job, volumes.selection.protocol)
+    protocol = volumes.selection.protocol
+    name, parameters = chosen_method(volumes.selection.case.job, protocol)
     segmented = choose_engine(name, parameters, device).segment(volumes, references)
+    if (name, parameters) == (protocol.method, protocol.method_parameters):
+        own = replace(segmented.algorithm, citation=protocol.method_source)
+        segmented = replace(segmented, algorithm=own)
     if device == "cuda" and segmented.algorithm.device == "cpu":
         note = Note("DEVICE_NOT_USED", f"The method {name} runs on the CPU; the device cuda was not used.")
         return replace(segmented, notes=(*segmented.notes, note))

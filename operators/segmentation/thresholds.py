@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from operators.domain import (
     Algorithm,
     Claim,
+    Note,
     Parameter,
     ReferenceRegion,
     Segmented,
@@ -24,7 +25,6 @@ from operators.domain import (
 )
 from operators.errors import SegmentationRefusal
 from operators.segmentation.components import (
-    Components,
     component_maxima,
     draw,
     draw_above,
@@ -43,8 +43,8 @@ QPSMA_SOFT_TISSUE_SUV = 4.30
 # ---- the methods -------------------------------------------------------------------------------
 
 
-def fixed_suv(pet: Volume, threshold: float, min_volume_ml: float, strict: bool = False) -> Mask:
-    """Voxels at or above a fixed SUV, in components of at least a volume.
+def fixed_suv(pet: Volume, threshold: float, strict: bool = False) -> Mask:
+    """Voxels at or above a fixed SUV.
 
     Parameters
     ----------
@@ -52,8 +52,6 @@ def fixed_suv(pet: Volume, threshold: float, min_volume_ml: float, strict: bool 
         SUVbw.
     threshold : float
         g/ml.
-    min_volume_ml : float
-        Smaller components are left out; 0 keeps all.
     strict : bool
         Above the threshold, not at it.
 
@@ -63,10 +61,10 @@ def fixed_suv(pet: Volume, threshold: float, min_volume_ml: float, strict: bool 
     PSMA, SUV > 3: Ferdinandus et al., 2020.
     """
     lowest = float(np.nextafter(threshold, math.inf)) if strict else threshold
-    return _without_small(pet, at_or_above(pet, lowest), min_volume_ml)
+    return at_or_above(pet, lowest)
 
 
-def percent_suvmax(pet: Volume, percent: float, candidate_threshold: float, min_volume_ml: float) -> Mask:
+def percent_suvmax(pet: Volume, percent: float, candidate_threshold: float) -> Mask:
     """Voxels at or above a percentage of the SUVmax of the candidate that they lie in.
 
     Parameters
@@ -77,8 +75,6 @@ def percent_suvmax(pet: Volume, percent: float, candidate_threshold: float, min_
         Percentage of each candidate's own SUVmax.
     candidate_threshold : float
         g/ml. Candidates are the components at or above it, and the mask stays within them.
-    min_volume_ml : float
-        Smaller components of what remains are left out; 0 keeps all.
 
     References
     ----------
@@ -86,12 +82,10 @@ def percent_suvmax(pet: Volume, percent: float, candidate_threshold: float, min_
     somatostatin receptors is a convention, not an agreed threshold.
     """
     candidates = find_components(at_or_above(pet, candidate_threshold))
-    thresholds = percent / 100.0 * component_maxima(pet, candidates)
-    thresholds[~_large(pet, candidates, min_volume_ml)] = np.inf
-    return _without_small(pet, draw_above(pet, candidates, thresholds), min_volume_ml)
+    return draw_above(pet, candidates, percent / 100.0 * component_maxima(pet, candidates))
 
 
-def percist(pet: Volume, liver: ReferenceRegion, min_volume_ml: float) -> Mask:
+def percist(pet: Volume, liver: ReferenceRegion) -> Mask:
     """Components at or above 1.5 x liver mean + 2 SD whose peak reaches it too: measurable by PERCIST.
 
     Lean-mass SUV is SUVbw times one number for each patient, on both sides of the comparison, so the mask
@@ -103,8 +97,6 @@ def percist(pet: Volume, liver: ReferenceRegion, min_volume_ml: float) -> Mask:
         SUVbw.
     liver : ReferenceRegion
         SUVbw of a 3 cm sphere in the right lobe.
-    min_volume_ml : float
-        Smaller components are left out; 0 keeps all.
 
     References
     ----------
@@ -112,15 +104,15 @@ def percist(pet: Volume, liver: ReferenceRegion, min_volume_ml: float) -> Mask:
     """
     threshold = 1.5 * liver.suv_mean + 2.0 * liver.suv_sd
     components = find_components(at_or_above(pet, threshold))
-    kept = _large(pet, components, min_volume_ml)
+    kept = np.zeros(len(components), np.bool_)
     sphere = sphere_voxels(pet.geometry.affine)
-    for index in np.flatnonzero(kept).tolist():
+    for index in range(len(components)):
         means = sphere_means(pet, components.box(index), components.mask(index), sphere)
         kept[index] = means.max() >= threshold
     return draw(components, kept)
 
 
-def qpsma(pet: Volume, bone: Mask, liver: ReferenceRegion, min_volume_ml: float) -> Mask:
+def qpsma(pet: Volume, bone: Mask, liver: ReferenceRegion) -> Mask:
     """SUV 3 in bone, and in soft tissue a threshold that follows the liver: 4.30/mean x (mean + SD).
 
     Parameters
@@ -131,8 +123,6 @@ def qpsma(pet: Volume, bone: Mask, liver: ReferenceRegion, min_volume_ml: float)
         On the grid of `pet`.
     liver : ReferenceRegion
         SUVbw of a 3 cm sphere in the right lobe.
-    min_volume_ml : float
-        Smaller components are left out; 0 keeps all.
 
     References
     ----------
@@ -142,20 +132,23 @@ def qpsma(pet: Volume, bone: Mask, liver: ReferenceRegion, min_volume_ml: float)
     soft_tissue_suv = QPSMA_SOFT_TISSUE_SUV / liver.suv_mean * (liver.suv_mean + liver.suv_sd)
     mask = at_or_above(pet, QPSMA_BONE_SUV) & bone
     mask |= at_or_above(pet, soft_tissue_suv) & ~bone
-    return _without_small(pet, mask, min_volume_ml)
+    return mask
 
 
-def _without_small(pet: Volume, mask: Mask, min_volume_ml: float) -> Mask:
+def without_small(pet: Volume, mask: Mask, min_volume_ml: float) -> tuple[Mask, int]:
+    """Leave out the components below a volume; rounding does not cost one its place.
+
+    Returns
+    -------
+    mask : ndarray of bool, shape (z, y, x)
+    left_out : int
+        How many components were left out.
+    """
     if min_volume_ml <= 0:
-        return mask
+        return mask, 0
     components = find_components(mask)
-    return draw(components, _large(pet, components, min_volume_ml))
-
-
-def _large(pet: Volume, components: Components, min_volume_ml: float) -> Mask:
-    """Which components have at least the volume, shape (n,); rounding does not cost one its place."""
-    large: Mask = components.voxels >= min_volume_ml / pet.geometry.voxel_volume_ml * (1 - 1e-9)
-    return large
+    large = components.voxels >= min_volume_ml / pet.geometry.voxel_volume_ml * (1 - 1e-9)
+    return draw(components, large), int((~large).sum())
 
 
 # ---- the engine --------------------------------------------------------------------------------
@@ -176,8 +169,19 @@ class ThresholdEngine:
         for name in self.needs:
             _check_reference(self.algorithm.name, name, references.get(name))
         values = {parameter.name: parameter.value for parameter in self.algorithm.parameters}
-        mask = self.mask_of(volumes, values, references)
-        return Segmented(volumes, mask, Claim.UPTAKE, self.algorithm, ())
+        smallest_ml = values["min_volume_ml"]
+        mask, left_out = without_small(volumes.pet, self.mask_of(volumes, values, references), smallest_ml)
+        return Segmented(volumes, mask, Claim.UPTAKE, self.algorithm, _left_out_note(left_out, smallest_ml))
+
+
+def _left_out_note(count: int, smallest_ml: float) -> tuple[Note, ...]:
+    if not count:
+        return ()
+    regions = "One region" if count == 1 else f"{count} regions"
+    sentence = (
+        f"{regions} of uptake above the threshold, smaller than {smallest_ml:g} ml, left out by the method."
+    )
+    return (Note("SMALL_REGIONS_LEFT_OUT", sentence),)
 
 
 def _check_reference(method: str, name: str, region: ReferenceRegion | None) -> None:
@@ -208,17 +212,15 @@ def _engine(
 
 
 def _run_fixed_suv(volumes: Volumes, values: Values, _references: References) -> Mask:
-    return fixed_suv(volumes.pet, values["threshold"], values["min_volume_ml"], bool(values["strict"]))
+    return fixed_suv(volumes.pet, values["threshold"], bool(values["strict"]))
 
 
 def _run_percent_suvmax(volumes: Volumes, values: Values, _references: References) -> Mask:
-    return percent_suvmax(
-        volumes.pet, values["percent"], values["candidate_threshold"], values["min_volume_ml"]
-    )
+    return percent_suvmax(volumes.pet, values["percent"], values["candidate_threshold"])
 
 
-def _run_percist(volumes: Volumes, values: Values, references: References) -> Mask:
-    return percist(volumes.pet, references["liver"], values["min_volume_ml"])
+def _run_percist(volumes: Volumes, _values: Values, references: References) -> Mask:
+    return percist(volumes.pet, references["liver"])
 
 
 def _decline_qpsma(_volumes: Volumes, _values: Values, _references: References) -> Mask:

@@ -6,7 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from app.demo.phantom import PhantomSpec, write_phantom
 from app.suv import run_suv
+from tests import faults
 
 OBJECTS = ["DRO_0_0", "DRO_1_0", "DRO_2_0", "DRO_2_4", "DRO_3_0", "DRO_3_2", "DRO_4_2", "DRO_5_0"]
 
@@ -34,6 +36,82 @@ def test_whole_body_and_crop_agree(unpacked, tmp_path):
     origin = np.round((np.linalg.inv(whole.affine) @ crop.affine)[:3, 3]).astype(int)
     box = tuple(slice(o, o + n) for o, n in zip(origin, crop.shape, strict=True))
     np.testing.assert_allclose(whole.get_fdata()[box], crop.get_fdata(), atol=1e-3)
+
+
+PARTS = {
+    "status", "software_version", "series_instance_uid", "series_digest", "units", "suv_type",
+    "decay_correction", "reference_time", "reference_time_rule", "injection_time", "injection_time_rule",
+    "uptake_time_s", "radionuclide", "half_life_s", "injected_dose_bq", "weight_kg", "height_m", "sex",
+    "lbm_ratio", "bsa_ratio_cm2_per_g", "suvbw", "slices", "geometry", "warnings", "set_aside",
+}  # fmt: skip
+
+
+@pytest.fixture
+def phantom(tmp_path):
+    spec = PhantomSpec(shape=(8, 24, 24), spacing_mm=(9.0, 9.0, 9.0), n_lesions=0)
+    truth = write_phantom(tmp_path / "phantom", spec)
+    return tmp_path / "phantom", truth
+
+
+def test_record_tells_how_the_suv_was_computed(phantom, tmp_path, capfd):
+    folder, truth = phantom
+    (folder / "notes.txt").write_text("no DICOM")
+    assert run_suv(folder, tmp_path / "suv.json", tmp_path / "suv.nii.gz") == 0
+    record = json.loads((tmp_path / "suv.json").read_text())
+    values = nib.load(tmp_path / "suv.nii.gz").get_fdata()
+    assert set(record) == PARTS
+    assert record["series_instance_uid"] == truth.pet_series_uid
+    assert (record["units"], record["decay_correction"]) == ("BQML", "START")
+    assert (record["reference_time"], record["reference_time_rule"]) == (
+        "2024-03-05T10:30:00",
+        "ge_scan_datetime",
+    )
+    assert record["injection_time"] == "2024-03-05T09:30:00"
+    assert len(record["slices"]) == record["geometry"]["shape_zyx"][0] == 8
+    expected = 75_000 / (record["injected_dose_bq"] * 2 ** (-3600 / record["half_life_s"]))
+    assert [one["suvbw_factor"] for one in record["slices"]] == pytest.approx([expected] * 8, rel=1e-9)
+    assert record["suvbw"]["max"] == pytest.approx(values.max(), rel=1e-6)
+    assert record["suvbw"]["median"] == pytest.approx(np.median(values), abs=1e-6)
+    assert record["set_aside"][0]["path"] == "notes.txt"
+    out, err = capfd.readouterr()
+    assert "reference time 2024-03-05T10:30:00 (ge_scan_datetime)" in out
+    assert err == ""
+
+
+def test_nothing_but_the_refusal_is_on_the_terminal(phantom, tmp_path, capfd):
+    folder, _ = phantom
+    faults.set_attribute(folder, "PT", "PatientWeight", "0")
+    capfd.readouterr()
+    assert run_suv(folder, tmp_path / "suv.json", tmp_path / "suv.nii.gz") == 2
+    record = json.loads((tmp_path / "suv.json").read_text())
+    assert (record["status"], record["code"]) == ("refused", "WEIGHT_MISSING")
+    assert record["tag"] == "(0010,1030) PatientWeight"
+    assert not (tmp_path / "suv.nii.gz").exists()
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("refused: WEIGHT_MISSING: ")
+
+
+def test_file_that_cannot_be_written_is_said_without_a_traceback(phantom, tmp_path, capfd):
+    folder, _ = phantom
+    assert run_suv(folder, tmp_path, None) == 1
+    assert "cannot write" in capfd.readouterr().err
+
+
+def test_two_pets_are_refused(phantom, tmp_path):
+    folder, _ = phantom
+    faults.second_equal_pet(folder)
+    assert run_suv(folder, tmp_path / "out.json", None) == 2
+    assert json.loads((tmp_path / "out.json").read_text())["code"] == "SEVERAL_PET_SERIES"
+
+
+def test_damaged_slice_is_refused_by_its_file(phantom, tmp_path):
+    folder, _ = phantom
+    path = faults.truncate_last_file(folder, "PT")
+    assert run_suv(folder, tmp_path / "out.json", None) == 2
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["code"] == "SERIES_INCOMPLETE"
+    assert record["set_aside"][0]["path"] == path.name
 
 
 def test_folder_without_pet_is_refused_with_exit_code_2(tmp_path):

@@ -157,6 +157,27 @@ def test_unknown_method_is_refused_and_leaves_no_dicom(tmp_path: Path) -> None:
     assert digests(tmp_path / "out") == {}
 
 
+def test_a_later_run_leaves_nothing_of_an_earlier_one(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "with", PhantomSpec(**SMALL))
+    write_phantom(tmp_path / "without", PhantomSpec(**(SMALL | {"n_lesions": 0})))
+    run_map(tmp_path / "with", tmp_path / "out")
+    results = run_map(tmp_path / "without", tmp_path / "out")
+    written = {file["path"] for file in results["files"]} | {"results.json"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == written
+
+
+def test_invalid_protocol_is_refused_by_file_and_key(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in", PhantomSpec(**SMALL))
+    (tmp_path / "protocols").mkdir()
+    (tmp_path / "protocols" / "ours.yaml").write_text("name: ours")
+    settings = Settings(device="cpu", protocols=tmp_path / "protocols")
+    code, _ = run(tmp_path / "in", tmp_path / "out", settings)
+    results = read_results(tmp_path / "out")
+    assert code == ExitCode.REFUSED
+    assert results["reason"]["code"] == "PROTOCOL_INVALID"
+    assert "ours.yaml" in results["reason"]["sentence"]
+
+
 def test_folder_without_dicom_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "readme.txt").write_text("nothing here")

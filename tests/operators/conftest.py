@@ -70,6 +70,7 @@ def build_volumes(
         radionuclides=("F-18",),
         method=method,
         method_parameters=parameters,
+        method_source="Somebody, J Nucl Med 2024",
         uptake_time_min=Window(),
         uptake_time_source="",
         glucose_mmol_l=Window(),

@@ -197,6 +197,7 @@ def build(recipe: Recipe | None = None, **changes: Any) -> Quantified:
         ("F-18",),
         "fixed_suv",
         {"threshold": 4.0},
+        "Boellaard 2024",
         Window(55, 75),
         "EANM",
         Window(None, 11),

@@ -59,3 +59,18 @@ def test_cuda_that_has_no_use_is_said(pet, make_volumes, monkeypatch):
     segmented = segment(make_volumes(pet, threshold=4.0), "cuda")
     assert segmented.algorithm.device == "cpu"
     assert [note.code for note in segmented.notes] == ["DEVICE_NOT_USED"]
+
+
+def test_the_protocols_source_is_cited_for_the_protocols_own_parameters(pet, make_volumes):
+    assert segment(make_volumes(pet, threshold=4.0), "cpu").algorithm.citation == "Somebody, J Nucl Med 2024"
+    job = Job(method_parameters={"threshold": 2.0})
+    changed = segment(make_volumes(pet, job=job, threshold=4.0), "cpu")
+    assert "Boellaard" in changed.algorithm.citation
+
+
+def test_regions_below_the_minimal_volume_are_counted(pet, make_volumes):
+    segmented = segment(make_volumes(pet, threshold=4.0, min_volume_ml=50.0), "cpu")
+    assert not segmented.mask.any()
+    [note] = segmented.notes
+    assert note.code == "SMALL_REGIONS_LEFT_OUT"
+    assert note.sentence.startswith("One region of uptake above the threshold, smaller than 50 ml")
