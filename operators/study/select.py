@@ -322,7 +322,7 @@ def _require_whole(pet: _Candidate, case: Case, decisions: _Decisions) -> None:
                 "(0008,0018) SOPInstanceUID",
                 decisions.lines,
             )
-    stated, present = stated_slices(pet.evidence.series), len(pet.evidence.series.instances)
+    stated, present = stated_slices(pet.evidence.series), len(pet.evidence.positions_mm)
     nameless = [
         entry for entry in case.set_aside if entry.sop_class_uid is None and not entry.series_instance_uid
     ]
@@ -353,7 +353,7 @@ def _pet_notes(pet: _Candidate) -> tuple[Note, ...]:
     elif _is_derived(pet.evidence):
         sentence = "The PET is derived from another image (cropped, resampled or processed)."
         notes.append(Note("PET_DERIVED", sentence, "(0008,0008) ImageType"))
-    stated, present = stated_slices(pet.evidence.series), len(pet.evidence.series.instances)
+    stated, present = stated_slices(pet.evidence.series), len(pet.evidence.positions_mm)
     if stated is not None and present < stated:
         sentence = f"The PET has {present} slices where its header states {stated}."
         notes.append(Note("PET_FEWER_SLICES", sentence, "(0054,0081) NumberOfSlices"))

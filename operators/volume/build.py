@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
-from operators.domain import Correction, Instance, Note, Selection, Series, Suv, Volume, Volumes
+from operators.domain import Correction, Geometry, Note, Selection, Series, Suv, Volume, Volumes
 from operators.errors import GeometryRefusal, PixelRefusal
 from operators.study.attributes import number, text
+from operators.volume.columns import column
+from operators.volume.frames import Slice, require_mapped, slices_of
 from operators.volume.geometry import sort_slices
 from operators.volume.pixels import read_pixels
 from operators.volume.plausibility import protocol_notes, value_notes
@@ -58,15 +61,14 @@ def build_pet(series: Series, corrections: Sequence[Correction] = ()) -> tuple[V
     ------
     SuvRefusal, GeometryRefusal, PixelRefusal
     """
-    instances, geometry = sort_slices(series.instances)
-    headers = [instance.header for instance in instances]
+    slices, geometry = sort_slices(slices_of(series.instances))
+    headers = [one.header for one in slices]
     suv = compute_suv(headers, corrections)
     slopes, slope_notes = rescale_slopes(headers)
-    stored, digest = read_pixels(instances, *geometry.shape[1:])
-    _require_finite(stored)
-    scale = slopes * suv.suvbw_factor
-    pet = Volume(stored, scale, np.zeros(len(scale)), SUVBW, geometry, instances, None, digest)
-    return pet, suv, (*slope_notes, *_count_notes(instances), *value_notes(suv, pet))
+    pet = _volume(slices, geometry, slopes * suv.suvbw_factor, np.zeros(len(slices)), SUVBW)
+    if pet.frames is not None:
+        require_mapped(slices, pet.stored)
+    return pet, suv, (*slope_notes, *_count_notes(headers), *value_notes(suv, pet))
 
 
 def build_ct(series: Series) -> Volume:
@@ -76,11 +78,23 @@ def build_ct(series: Series) -> Volume:
     ------
     GeometryRefusal, PixelRefusal
     """
-    instances, geometry = sort_slices(series.instances)
-    slopes, intercepts = _rescale(instances)
-    stored, digest = read_pixels(instances, *geometry.shape[1:])
+    slices, geometry = sort_slices(slices_of(series.instances))
+    return _volume(slices, geometry, *_rescale([one.header for one in slices]), HOUNSFIELD)
+
+
+def _volume(
+    slices: Sequence[Slice],
+    geometry: Geometry,
+    scale: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    unit: str,
+) -> Volume:
+    """Read the pixels of sorted slices."""
+    stored, digest = read_pixels(slices, *geometry.shape[1:])
     _require_finite(stored)
-    return Volume(stored, slopes, intercepts, HOUNSFIELD, geometry, instances, None, digest)
+    frames = tuple(one.frame for one in slices if one.frame is not None) or None
+    instances = tuple(one.instance for one in slices)
+    return Volume(stored, scale, offset, unit, geometry, instances, frames, digest)
 
 
 def _ct_or_note(series: Series | None) -> tuple[Volume | None, tuple[Note, ...]]:
@@ -93,20 +107,15 @@ def _ct_or_note(series: Series | None) -> tuple[Volume | None, tuple[Note, ...]]
         return None, (Note("CT_NOT_USED", sentence, refusal.tag),)
 
 
-def _rescale(instances: Sequence[Instance]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    slopes, intercepts = np.empty(len(instances)), np.empty(len(instances))
-    for z, instance in enumerate(instances):
-        slope, intercept = (
-            number(instance.header, "RescaleSlope"),
-            number(instance.header, "RescaleIntercept"),
+def _rescale(headers: Sequence[Dataset]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    slopes = column(headers, "RescaleSlope", number)
+    intercepts = column(headers, "RescaleIntercept", number)
+    kinds = set(column(headers, "RescaleType", text))
+    if not all(slopes) or None in intercepts or not kinds <= {"", "HU"}:
+        raise PixelRefusal(
+            "NOT_HOUNSFIELD", "The CT's values are not in Hounsfield units.", tag_label("RescaleSlope")
         )
-        kind = text(instance.header, "RescaleType")
-        if not slope or intercept is None or kind not in ("", "HU"):
-            raise PixelRefusal(
-                "NOT_HOUNSFIELD", "The CT's values are not in Hounsfield units.", tag_label("RescaleSlope")
-            )
-        slopes[z], intercepts[z] = slope, intercept
-    return slopes, intercepts
+    return np.array(slopes, np.float64), np.array(intercepts, np.float64)
 
 
 def _require_finite(stored: NDArray[Any]) -> None:
@@ -116,10 +125,10 @@ def _require_finite(stored: NDArray[Any]) -> None:
         )
 
 
-def _count_notes(instances: Sequence[Instance]) -> tuple[Note, ...]:
+def _count_notes(headers: Sequence[Dataset]) -> tuple[Note, ...]:
     """Note when the header counts more slices than there are: the ends may be missing."""
-    stated = number(instances[0].header, "NumberOfSlices")
-    if stated is None or stated <= len(instances):
+    stated = number(headers[0], "NumberOfSlices")
+    if stated is None or stated <= len(headers):
         return ()
-    sentence = f"The header says {stated:.0f} slices, {len(instances)} are there."
+    sentence = f"The header says {stated:.0f} slices, {len(headers)} are there."
     return (Note("FEWER_SLICES_THAN_STATED", sentence, tag_label("NumberOfSlices")),)

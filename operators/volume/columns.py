@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
@@ -41,11 +41,11 @@ def column(
     known: dict[tuple[str | None, bytes | None, bool] | None, Value] = {}
     values = []
     for header in headers:
-        element = header.get_item(tag, keep_deferred=True)
-        if element is not None and not isinstance(element, RawDataElement):
-            values.append(read(header, keyword))  # converted before
+        element = cast("DataElement | RawDataElement | None", header.get_item(tag, keep_deferred=True))
+        if isinstance(element, DataElement):  # converted before
+            values.append(read(header, keyword))
             continue
-        key = None if element is None else (element.VR, element.value, element.is_little_endian)
+        key = (element.VR, element.value, element.is_little_endian) if element else None
         if key not in known:
             known[key] = read(header, keyword)
         values.append(known[key])

@@ -24,6 +24,8 @@ from operators.volume.times import acquisition_times, parse_datetime, series_tim
 
 CROSS_CHECK_S = 60.0
 HALF_LIVES = 5.0
+STATED_RULE = "decay_correction_datetime"
+"""The header states the reference time itself; the other rules infer it and want a cross-check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,9 @@ def start_reference(headers: Sequence[Dataset], half_life_s: float) -> Reference
                 tag_label("SeriesTime"),
             )
         return Reference(tuple(known), "frame_reference_time", ())
-    return Reference((chosen,) * len(headers), rule, (*notes, *_cross_check(chosen, known)))
+    if known or rule != STATED_RULE:
+        notes = (*notes, *_cross_check(chosen, known))
+    return Reference((chosen,) * len(headers), rule, notes)
 
 
 def _stated(
@@ -75,7 +79,7 @@ def _stated(
 ) -> tuple[datetime | None, str, tuple[Note, ...]]:
     corrected = set(column(headers, "DecayCorrectionDateTime", text)) - {""}
     if corrected:
-        return _decay_correction_datetime(corrected, headers[0]), "decay_correction_datetime", ()
+        return _decay_correction_datetime(corrected, headers[0]), STATED_RULE, ()
     ge = private(headers[0], 0x0009, 0x0D, "GEMS_PETD_01", "GE")
     scanned = parse_datetime(ge.text, zone_of(headers[0])) if ge else None
     if ge and scanned:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pydicom import uid
+from numpy.typing import NDArray
+from pydicom import config, uid
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
@@ -54,6 +56,15 @@ MAPPED_UNITS = {
     "{SUVbw}g/ml": ("GML", "BW"),
 }
 """Units and SUV Type of a real-world value mapping's UCUM code; the first that an image has is taken."""
+
+FIRST_MAPPED, LAST_MAPPED = "RealWorldValueFirstValueMapped", "RealWorldValueLastValueMapped"
+MAPPED_NUMBERS = {
+    "RescaleSlope": ("RealWorldValueSlope",),
+    "RescaleIntercept": ("RealWorldValueIntercept",),
+    FIRST_MAPPED: (FIRST_MAPPED, f"DoubleFloat{FIRST_MAPPED}"),
+    LAST_MAPPED: (LAST_MAPPED, f"DoubleFloat{LAST_MAPPED}"),
+}
+"""What a frame takes over from its mapping, and from which attributes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,8 +125,10 @@ def _frames(instance: Instance) -> tuple[Slice, ...]:
             tag_label(PER_FRAME),
         )
     shared = items(header, SHARED)[:1]
-    general = Dataset({tag: value for tag, value in header.items() if tag not in (Tag(SHARED), Tag(PER_FRAME))})
-    general.set_original_encoding(*header.original_encoding, header.original_character_set)
+    general = Dataset(
+        {tag: value for tag, value in header.items() if tag not in (Tag(SHARED), Tag(PER_FRAME))}
+    )
+    _same_encoding(general, header)
     frames = [_frame_header(general, (*shared, group)) for group in groups]
     _refuse_several_volumes(frames)
     is_pet = text(header, "SOPClassUID") in ENHANCED_PET
@@ -134,7 +147,7 @@ def _frame_header(general: Dataset, parts: Sequence[Dataset]) -> Dataset:
             for item in items(part, macro)[:1]:
                 elements.update(item.items())
     frame = Dataset(elements)
-    frame.set_original_encoding(*general.original_encoding, general.original_character_set)
+    _same_encoding(frame, general)
     if text(frame, "FrameAcquisitionDateTime"):
         for keyword in ("AcquisitionDate", "AcquisitionTime"):
             frame.pop(Tag(keyword), None)
@@ -145,8 +158,13 @@ def _frame_header(general: Dataset, parts: Sequence[Dataset]) -> Dataset:
     return frame
 
 
+def _same_encoding(target: Dataset, source: Dataset) -> None:
+    implicit, little = source.original_encoding
+    target.set_original_encoding(implicit, little, source.original_character_set)
+
+
 def _put(frame: Dataset, keyword: str, vr: str, value: str | float | list[str]) -> None:
-    frame[keyword] = DataElement(Tag(keyword), vr, value)
+    frame[keyword] = DataElement(Tag(keyword), vr, value, validation_mode=config.IGNORE)
 
 
 def _refuse_several_volumes(frames: Sequence[Dataset]) -> None:
@@ -182,11 +200,29 @@ def _state_units(frame: Dataset, parts: Sequence[Dataset]) -> None:
     _put(frame, "Units", "CS", units)
     _put(frame, "SUVType", "CS", suv_type)
     (mapping,) = by_unit[unit]
-    for target, source in (("RescaleSlope", "RealWorldValueSlope"), ("RescaleIntercept", "RealWorldValueIntercept")):
+    for target, sources in MAPPED_NUMBERS.items():
         frame.pop(Tag(target), None)
-        value = number(mapping, source)
+        value = next((value for name in sources if (value := number(mapping, name)) is not None), None)
         if value is not None:
             _put(frame, target, "FD", value)
+
+
+def require_mapped(slices: Sequence[Slice], stored: NDArray[Any]) -> None:
+    """Refuse stored values outside of the range that the real-world value mapping is for.
+
+    Raises
+    ------
+    SuvRefusal
+        ``REAL_WORLD_MAPPING_RANGE``.
+    """
+    for one, plane in zip(slices, stored, strict=True):
+        low, high = (number(one.header, keyword) for keyword in (FIRST_MAPPED, LAST_MAPPED))
+        if (low is not None and plane.min() < low) or (high is not None and plane.max() > high):
+            raise SuvRefusal(
+                "REAL_WORLD_MAPPING_RANGE",
+                "The image holds values outside of the range that its mapping to real-world values is for.",
+                tag_label("RealWorldValueMappingSequence"),
+            )
 
 
 def _state_corrections(frame: Dataset) -> None:

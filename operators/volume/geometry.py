@@ -10,22 +10,14 @@ from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import uid
 from pydicom.dataset import Dataset
 
-from operators.domain import Geometry, Instance
+from operators.domain import Geometry
 from operators.errors import GeometryRefusal
 from operators.study.attributes import number, numbers, text, texts
+from operators.volume.columns import column
+from operators.volume.frames import Slice
 from operators.volume.tags import tag_label
-
-MULTI_FRAME_CLASSES = frozenset(
-    {
-        uid.EnhancedPETImageStorage,
-        uid.LegacyConvertedEnhancedPETImageStorage,
-        uid.EnhancedCTImageStorage,
-        uid.LegacyConvertedEnhancedCTImageStorage,
-    }
-)
 
 ORIENTATION_TOLERANCE = 1e-3
 """Of direction cosines, which DS text rounds: 1e-3 moves the edge of a 600 mm plane by 0.6 mm."""
@@ -45,17 +37,17 @@ MAX_SIDE = 8192
 """Rows or columns beyond any PET or CT: refused before memory is asked for."""
 
 
-def sort_slices(instances: Sequence[Instance]) -> tuple[tuple[Instance, ...], Geometry]:
-    """Order single-frame slices along their normal and find the volume's affine.
+def sort_slices(slices: Sequence[Slice]) -> tuple[tuple[Slice, ...], Geometry]:
+    """Order slices along their normal and find the volume's affine.
 
     Parameters
     ----------
-    instances : sequence of Instance
-        The slices in any order.
+    slices : sequence of Slice
+        In any order.
 
     Returns
     -------
-    instances : tuple of Instance
+    slices : tuple of Slice
         In ascending order along row direction × column direction.
     geometry : Geometry
         Steps along z are their mean.
@@ -63,20 +55,19 @@ def sort_slices(instances: Sequence[Instance]) -> tuple[tuple[Instance, ...], Ge
     Raises
     ------
     GeometryRefusal
-        ``MULTI_FRAME``, ``FRAME_OF_REFERENCE_MISSING``, ``MIXED_FRAME_OF_REFERENCE``,
+        ``FRAME_OF_REFERENCE_MISSING``, ``MIXED_FRAME_OF_REFERENCE``,
         ``MIXED_MATRIX``, ``MATRIX_INVALID``, ``MIXED_SPACING``, ``SPACING_INVALID``,
         ``ORIENTATION_INVALID``, ``MIXED_ORIENTATION``, ``POSITION_INVALID``, ``SINGLE_SLICE``,
         ``GATED_SERIES``, ``DYNAMIC_SERIES``, ``SEVERAL_VOLUMES``, ``DUPLICATE_POSITION``,
         ``MISSING_SLICES``, ``UNEVEN_SPACING``, ``GANTRY_TILT``, ``UNALIGNED_SLICES``.
     """
-    headers = [instance.header for instance in instances]
-    _refuse_multi_frame(headers)
+    headers = [one.header for one in slices]
     frame_of_reference_uid = _frame_of_reference(headers)
     rows, columns = _matrix(headers)
     row_mm, column_mm = _pixel_spacing(headers)
     along_row, along_column = _directions(headers)
     normal = np.cross(along_row, along_column)
-    positions = np.array([_position(header) for header in headers])
+    positions = _positions(headers)
     along = positions @ normal
     order = np.argsort(along, kind="stable")
     step = _regular_step(along[order], headers)
@@ -87,24 +78,12 @@ def sort_slices(instances: Sequence[Instance]) -> tuple[tuple[Instance, ...], Ge
     affine[:3, 1] = along_column * row_mm
     affine[:3, 2] = along_row * column_mm
     affine[:3, 3] = sorted_positions[0]
-    geometry = Geometry((len(instances), rows, columns), affine, frame_of_reference_uid)
-    return tuple(instances[i] for i in order), geometry
-
-
-def _refuse_multi_frame(headers: Sequence[Dataset]) -> None:
-    for header in headers:
-        frames = number(header, "NumberOfFrames")
-        if text(header, "SOPClassUID") in MULTI_FRAME_CLASSES or (frames is not None and frames > 1):
-            raise GeometryRefusal(
-                "MULTI_FRAME",
-                "The series is multi-frame (Enhanced PET or CT), which is not supported: "
-                "export it as single-frame images.",
-                tag_label("NumberOfFrames"),
-            )
+    geometry = Geometry((len(slices), rows, columns), affine, frame_of_reference_uid)
+    return tuple(slices[i] for i in order), geometry
 
 
 def _frame_of_reference(headers: Sequence[Dataset]) -> str:
-    values = {text(header, "FrameOfReferenceUID") for header in headers}
+    values = set(column(headers, "FrameOfReferenceUID", text))
     tag = tag_label("FrameOfReferenceUID")
     if len(values) > 1:
         raise GeometryRefusal(
@@ -117,7 +96,7 @@ def _frame_of_reference(headers: Sequence[Dataset]) -> str:
 
 
 def _matrix(headers: Sequence[Dataset]) -> tuple[int, int]:
-    sizes = {(number(header, "Rows"), number(header, "Columns")) for header in headers}
+    sizes = set(zip(column(headers, "Rows", number), column(headers, "Columns", number), strict=True))
     tag = tag_label("Rows")
     if len(sizes) > 1:
         raise GeometryRefusal("MIXED_MATRIX", "The slices have different numbers of rows or columns.", tag)
@@ -130,7 +109,7 @@ def _matrix(headers: Sequence[Dataset]) -> tuple[int, int]:
 def _pixel_spacing(headers: Sequence[Dataset]) -> tuple[float, float]:
     """Distance between rows and between columns (0028,0030), mm."""
     tag = tag_label("PixelSpacing")
-    spacings = [numbers(header, "PixelSpacing") for header in headers]
+    spacings = sorted(set(column(headers, "PixelSpacing", numbers)))
     if any(len(spacing) != 2 or not all(1e-3 <= mm <= 1e3 for mm in spacing) for spacing in spacings):
         raise GeometryRefusal("SPACING_INVALID", "A slice has no valid pixel spacing.", tag)
     found = np.array(spacings)
@@ -142,7 +121,7 @@ def _pixel_spacing(headers: Sequence[Dataset]) -> tuple[float, float]:
 def _directions(headers: Sequence[Dataset]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the unit vectors along a row and along a column (0020,0037)."""
     tag = tag_label("ImageOrientationPatient")
-    values = [numbers(header, "ImageOrientationPatient") for header in headers]
+    values = column(headers, "ImageOrientationPatient", numbers)
     if any(len(value) != 6 for value in values):
         raise GeometryRefusal("ORIENTATION_INVALID", "A slice has no valid orientation.", tag)
     cosines = np.array(values).reshape(-1, 2, 3)
@@ -159,13 +138,14 @@ def _directions(headers: Sequence[Dataset]) -> tuple[NDArray[np.float64], NDArra
     return along_row, along_column / np.linalg.norm(along_column)
 
 
-def _position(header: Dataset) -> tuple[float, ...]:
-    position = numbers(header, "ImagePositionPatient")
-    if len(position) != 3 or max(map(abs, position)) > 1e5:
+def _positions(headers: Sequence[Dataset]) -> NDArray[np.float64]:
+    """Image Position (Patient) (0020,0032) of each slice, shape (n, 3)."""
+    positions = column(headers, "ImagePositionPatient", numbers)
+    if any(len(position) != 3 or max(map(abs, position)) > 1e5 for position in positions):
         raise GeometryRefusal(
             "POSITION_INVALID", "A slice has no valid position.", tag_label("ImagePositionPatient")
         )
-    return position
+    return np.array(positions)
 
 
 def _regular_step(along: NDArray[np.float64], headers: Sequence[Dataset]) -> float:

@@ -176,7 +176,9 @@ def _half_life(item: Dataset) -> tuple[Nuclide | None, float, tuple[Note, ...]]:
                 "The half-life is missing, and no radionuclide code tells it.",
                 tag_label("RadionuclideHalfLife"),
             )
-        sentence = f"The half-life is missing; that of {nuclide.name}, {known:g} s{_doubt(nuclide)}, was taken."
+        sentence = (
+            f"The half-life is missing; that of {nuclide.name}, {known:g} s{_doubt(nuclide)}, was taken."
+        )
         notes.append(Note("HALF_LIFE_FROM_NUCLIDE", sentence, tag_label("RadionuclideHalfLife")))
         return nuclide, known, tuple(notes)
     if nuclide and known and not agrees(nuclide, stated):

@@ -11,6 +11,7 @@ import os
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -23,6 +24,8 @@ from pydicom.pixels.utils import pixel_array
 from operators.domain import Instance
 from operators.errors import PixelRefusal
 from operators.study.attributes import HOSTILE_INPUT_ERRORS, number, text
+from operators.volume.columns import column
+from operators.volume.frames import Slice
 from operators.volume.tags import tag_label
 
 NATIVE = frozenset({uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian})
@@ -34,12 +37,21 @@ FLOAT_TAGS = {0x7FE00008: np.dtype("<f4"), 0x7FE00009: np.dtype("<f8")}
 PIXEL_DATA = 0x7FE00010
 
 
-def read_pixels(instances: Sequence[Instance], rows: int, columns: int) -> tuple[NDArray[Any], str]:
-    """Read the stored values of single-frame slices.
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """How a slice stores its values."""
+
+    dtype: np.dtype[Any]
+    shift: int
+    """Bits above BitsStored, which are no part of the value."""
+
+
+def read_pixels(slices: Sequence[Slice], rows: int, columns: int) -> tuple[NDArray[Any], str]:
+    """Read the stored values of slices: one file each, or all of them frames of one.
 
     Parameters
     ----------
-    instances : sequence of Instance
+    slices : sequence of Slice
         In the volume's order.
     rows, columns : int
         Of every slice.
@@ -50,7 +62,8 @@ def read_pixels(instances: Sequence[Instance], rows: int, columns: int) -> tuple
         In the type that the header names.
     digest : str
         SHA-256 over SOP Instance UID and SHA-256 of the data set (what follows the Part 10 file meta
-        information) of each slice, in the order of the UIDs: file names and Part 10 headers do not enter.
+        information) of each instance, in the order of the UIDs: file names and Part 10 headers do not
+        enter.
 
     Raises
     ------
@@ -59,54 +72,99 @@ def read_pixels(instances: Sequence[Instance], rows: int, columns: int) -> tuple
         ``PIXEL_DATA_LENGTH``, ``PIXEL_DATA_TRUNCATED``, ``PIXEL_DATA_UNDECODABLE``,
         ``FILE_UNREADABLE``.
     """
-    dtype = _common_dtype(instances)
-    _require_plausible_size(instances, rows * columns * dtype.itemsize)
-    stored = np.empty((len(instances), rows, columns), dtype)
+    formats = _formats([one.header for one in slices])
+    dtype = formats[0].dtype
+    if slices[0].frame is not None:
+        return _read_frames(slices, rows, columns, formats[0])
+    _require_plausible_size([one.instance for one in slices], rows * columns * dtype.itemsize)
+    stored = np.empty((len(slices), rows, columns), dtype)
 
     def read(z: int) -> bytes:
-        return _read_slice(instances[z], stored[z])
+        return _read_instance(slices[z].instance, stored[z], formats[z].shift)
 
-    workers = min(len(instances), os.cpu_count() or 1, 8)
+    workers = min(len(slices), os.cpu_count() or 1, 8)
     with ThreadPoolExecutor(workers, thread_name_prefix="pixels") as pool:
-        hashes = list(pool.map(read, range(len(instances))))
+        hashes = list(pool.map(read, range(len(slices))))
+    uids = [one.instance.sop_instance_uid for one in slices]
+    return stored, _combined(sorted(zip(uids, hashes, strict=True)))
+
+
+def _read_frames(
+    slices: Sequence[Slice], rows: int, columns: int, format_: _Format
+) -> tuple[NDArray[Any], str]:
+    """Read one multi-frame instance and put its frames into the order of the slices."""
+    instance = slices[0].instance
+    _require_plausible_size([instance], len(slices) * rows * columns * format_.dtype.itemsize)
+    stored = np.empty((len(slices), rows, columns), format_.dtype)
+    digest = _read_instance(instance, stored, format_.shift)
+    order = [one.frame - 1 for one in slices if one.frame is not None]
+    if order != list(range(len(order))):
+        stored = stored[order]
+    return stored, _combined([(instance.sop_instance_uid, digest)])
+
+
+def _combined(hashes: Sequence[tuple[str, bytes]]) -> str:
     combined = hashlib.sha256()
-    for instance_uid, digest in sorted(
-        (instance.sop_instance_uid, digest) for instance, digest in zip(instances, hashes, strict=True)
-    ):
+    for instance_uid, digest in hashes:
         combined.update(instance_uid.encode("ascii", "replace") + b"\0" + digest)
-    return stored, combined.hexdigest()
+    return combined.hexdigest()
 
 
-def _common_dtype(instances: Sequence[Instance]) -> np.dtype[Any]:
-    found = {_dtype(instance) for instance in instances}
-    if len(found) > 1:
+def _formats(headers: Sequence[Dataset]) -> tuple[_Format, ...]:
+    """Return the format of each slice; the type is the same in all."""
+    stated = tuple(
+        zip(
+            column(headers, "SamplesPerPixel", number),
+            column(headers, "PhotometricInterpretation", text),
+            column(headers, "BitsAllocated", number),
+            column(headers, "PixelRepresentation", number),
+            column(headers, "BitsStored", number),
+            column(headers, "HighBit", number),
+            strict=True,
+        )
+    )
+    known = {values: _format(*values) for values in set(stated)}
+    if len({one.dtype for one in known.values()}) > 1:
         raise PixelRefusal(
             "MIXED_PIXEL_FORMAT",
             "The slices store their values in different ways.",
             tag_label("BitsAllocated"),
         )
-    return found.pop()
+    return tuple(known[values] for values in stated)
 
 
-def _dtype(instance: Instance) -> np.dtype[Any]:
-    header = instance.header
-    bits, signed = number(header, "BitsAllocated"), number(header, "PixelRepresentation")
-    samples = number(header, "SamplesPerPixel")
-    if samples not in (None, 1) or text(header, "PhotometricInterpretation") not in ("MONOCHROME2", ""):
+def _format(
+    samples: float | None,
+    photometric: str,
+    bits: float | None,
+    signed: float | None,
+    bits_stored: float | None,
+    high_bit: float | None,
+) -> _Format:
+    if samples not in (None, 1) or photometric not in ("MONOCHROME2", ""):
         raise PixelRefusal(
             "PIXEL_FORMAT_UNSUPPORTED",
             "The images are not of one grey channel.",
             tag_label("PhotometricInterpretation"),
         )
     if bits in (32, 64) and signed is None:  # Float and Double Float Pixel Data have no representation
-        return np.dtype(f"<f{int(bits) // 8}")
+        return _Format(np.dtype(f"<f{int(bits) // 8}"), 0)
     if bits not in (8, 16, 32) or signed not in (0, 1):
         raise PixelRefusal(
             "PIXEL_FORMAT_UNSUPPORTED",
             "The images' bits allocated or pixel representation is missing or unknown.",
             tag_label("BitsAllocated"),
         )
-    return np.dtype(f"<{'i' if signed else 'u'}{int(bits) // 8}")
+    dtype = np.dtype(f"<{'i' if signed else 'u'}{int(bits) // 8}")
+    if bits_stored == bits:
+        return _Format(dtype, 0)
+    if bits_stored is None or not 1 <= bits_stored < bits or high_bit != bits_stored - 1:
+        raise PixelRefusal(
+            "PIXEL_FORMAT_UNSUPPORTED",
+            "The images' bits stored or high bit is missing or unknown.",
+            tag_label("BitsStored"),
+        )
+    return _Format(dtype, int(bits - bits_stored))
 
 
 def _require_plausible_size(instances: Sequence[Instance], slice_bytes: int) -> None:
@@ -128,8 +186,8 @@ def _syntax(instance: Instance) -> str:
     return str(instance.header.file_meta.get("TransferSyntaxUID", ""))
 
 
-def _read_slice(instance: Instance, target: NDArray[Any]) -> bytes:
-    """Fill one slice of the array and return the SHA-256 of the instance's data set."""
+def _read_instance(instance: Instance, target: NDArray[Any], shift: int) -> bytes:
+    """Fill the array of an instance's pixels and return the SHA-256 of its data set."""
     try:
         with instance.path.open("rb", buffering=0) as file:
             if _is_native(instance):
@@ -140,8 +198,7 @@ def _read_slice(instance: Instance, target: NDArray[Any]) -> bytes:
                 target[...] = _decode(content, target)
     except OSError as error:
         raise _unreadable() from error
-    if _is_native(instance):
-        _clear_unused_bits(target, instance.header)
+    _clear_unused_bits(target, shift)
     return digest
 
 
@@ -194,21 +251,11 @@ def _data_set_start(content: bytes) -> int:
     return position if position <= len(content) else start
 
 
-def _clear_unused_bits(target: NDArray[Any], header: Dataset) -> None:
+def _clear_unused_bits(target: NDArray[Any], shift: int) -> None:
     """Give the bits above BitsStored the sign, or zero: old systems kept overlays there (PS3.5 8.1.1)."""
-    stored = number(header, "BitsStored")
-    allocated = target.dtype.itemsize * 8
-    if target.dtype.kind == "f" or stored == allocated:
-        return
-    if stored is None or not 1 <= stored < allocated or number(header, "HighBit") != stored - 1:
-        raise PixelRefusal(
-            "PIXEL_FORMAT_UNSUPPORTED",
-            "The images' bits stored or high bit is missing or unknown.",
-            tag_label("BitsStored"),
-        )
-    shift = allocated - int(stored)
-    np.left_shift(target, shift, out=target)
-    np.right_shift(target, shift, out=target)  # of signed types it keeps the sign
+    if shift:
+        np.left_shift(target, shift, out=target)
+        np.right_shift(target, shift, out=target)  # of signed types it keeps the sign
 
 
 def _decode(content: bytes, target: NDArray[Any]) -> NDArray[Any]:

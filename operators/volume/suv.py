@@ -238,9 +238,7 @@ def _from_counts(scan: _Scan) -> _Factors:
     )
 
 
-def _philips(
-    headers: Sequence[Dataset], offset: int
-) -> tuple[NDArray[np.float64] | None, tuple[Note, ...]]:
+def _philips(headers: Sequence[Dataset], offset: int) -> tuple[NDArray[np.float64] | None, tuple[Note, ...]]:
     """Return a private factor of every slice; None where a slice lacks it or has zero."""
     found = [private(header, 0x7053, offset, PHILIPS_CREATOR, "Philips") for header in headers]
     values = [value for one in found if one and (value := one.number)]

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage
+from pydicom.uid import (
+    EnhancedPETImageStorage,
+    ExplicitVRLittleEndian,
+    PositronEmissionTomographyImageStorage,
+)
 
 from operators.domain import Series
 from operators.study.headers import read_headers
@@ -65,6 +69,16 @@ def make_header() -> Callable[..., Dataset]:
     return header
 
 
+def write(ds: Dataset, path: Path, syntax: str) -> None:
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    if syntax != ExplicitVRLittleEndian:
+        ds.compress(syntax, generate_instance_uid=False)
+    ds.save_as(path, enforce_file_format=True)
+
+
 @pytest.fixture
 def make_series(tmp_path: Path) -> Callable[..., Series]:
     """Write slices (z ascending, in the given file order) and read them back as a series."""
@@ -83,15 +97,88 @@ def make_series(tmp_path: Path) -> Callable[..., Series]:
             ds.PixelData = (np.arange(48 * 40, dtype="<i2") + 100 * z).tobytes()
             if edit:
                 edit(z, ds)
-            ds.file_meta = FileMetaDataset()
-            ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-            ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-            ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-            if syntax != ExplicitVRLittleEndian:
-                ds.compress(syntax, generate_instance_uid=False)
-            ds.save_as(tmp_path / folder / f"{name}.dcm", enforce_file_format=True)
+            write(ds, tmp_path / folder / f"{name}.dcm", syntax)
         instances, set_aside = read_headers(tmp_path / folder)
         assert not set_aside
         return Series("1.2.3.4", tuple(sorted(instances, key=lambda one: one.sop_instance_uid)))
+
+    return make
+
+
+def item(**values: Any) -> Dataset:
+    ds = Dataset()
+    for keyword, value in values.items():
+        setattr(ds, keyword, [value] if isinstance(value, Dataset) else value)
+    return ds
+
+
+SINGLE_FRAME = (
+    "Units", "DecayCorrection", "CorrectedImage", "ImagePositionPatient", "PixelSpacing",
+    "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept", "AcquisitionDate", "AcquisitionTime",
+    "ActualFrameDuration", "FrameReferenceTime",
+)  # fmt: skip
+"""What an Enhanced PET says elsewhere or not at all."""
+
+MAPPING = {"RealWorldValueSlope": 2.0, "RealWorldValueIntercept": 0.0}
+
+
+def mapping(unit: str = "Bq/ml", **changes: Any) -> Dataset:
+    code = item(CodeValue=unit, CodingSchemeDesignator="UCUM", CodeMeaning=unit)
+    return item(MeasurementUnitsCodeSequence=code, **MAPPING | changes)
+
+
+def enhanced_header(frames: list[int], **changes: Any) -> Dataset:
+    """An Enhanced PET whose frames lie at the given z, as the standard writes one: groups, no Units."""
+    ds = header(**changes)
+    for keyword in SINGLE_FRAME:
+        delattr(ds, keyword)
+    ds.SOPClassUID = EnhancedPETImageStorage
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    ds.NumberOfFrames = len(frames)
+    ds.DecayCorrected = ds.AttenuationCorrected = "YES"
+    ds.DecayCorrectionDateTime = "20250101110000"
+    ds.SharedFunctionalGroupsSequence = [
+        item(
+            PixelMeasuresSequence=item(PixelSpacing=[2.0, 4.0], SliceThickness=9.0),
+            PlaneOrientationSequence=item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+            RealWorldValueMappingSequence=mapping(),
+        )
+    ]
+    ds.PerFrameFunctionalGroupsSequence = [
+        item(
+            PlanePositionSequence=item(ImagePositionPatient=[0.0, 0.0, 3.0 * z]),
+            PixelValueTransformationSequence=item(RescaleSlope=7.0, RescaleIntercept=0.0, RescaleType="US"),
+            FrameContentSequence=item(
+                FrameAcquisitionDateTime="20250101110000",
+                FrameAcquisitionDuration=300000.0,
+                StackID="1",
+                InStackPositionNumber=z + 1,
+                TemporalPositionIndex=1,
+            ),
+        )
+        for z in frames
+    ]
+    return ds
+
+
+@pytest.fixture
+def make_enhanced(tmp_path: Path) -> Callable[..., Series]:
+    """Write an Enhanced PET whose frames lie at the given z and read it back as a series."""
+
+    def make(
+        frames: tuple[int, ...] = (2, 0, 3, 1),
+        syntax: str = ExplicitVRLittleEndian,
+        folder: str = "enhanced",
+        edit: Callable[[Dataset], None] | None = None,
+    ) -> Series:
+        (tmp_path / folder).mkdir()
+        ds = enhanced_header(list(frames))
+        ds.PixelData = b"".join((np.arange(48 * 40, dtype="<i2") + 100 * z).tobytes() for z in frames)
+        if edit:
+            edit(ds)
+        write(ds, tmp_path / folder / "enhanced.dcm", syntax)
+        instances, set_aside = read_headers(tmp_path / folder)
+        assert not set_aside
+        return Series("1.2.3.4", instances)
 
     return make

@@ -1,18 +1,36 @@
-"""A PET series from files: order, values, geometry, digest, refusals, transfer syntaxes."""
+"""The step's entry: a selection in, volumes of quantities out."""
 
-from pathlib import Path
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from operators.domain import Geometry, Instance
-from operators.errors import GeometryRefusal, PixelRefusal
-from operators.volume.build import build_pet
-from operators.volume.geometry import sort_slices
-from operators.volume.resampling import sample_plane
+from app.demo.phantom import PhantomSpec, write_phantom
+from app.protocols import load_protocols
+from operators.domain import Correction
+from operators.errors import PixelRefusal, SuvRefusal
+from operators.study.load import load_cases
+from operators.study.select import select
+from operators.volume.build import HOUNSFIELD, SUVBW, build_ct, build_pet, build_volumes
+from tests import faults
+
+SMALL = PhantomSpec(shape=(16, 32, 32), spacing_mm=(8.0, 8.0, 8.0), organs=False, n_lesions=1)
+
+
+@pytest.fixture
+def study(tmp_path):
+    truth = write_phantom(tmp_path / "in", SMALL)
+    return tmp_path / "in", truth
+
+
+def selected(folder):
+    (case,) = load_cases(folder, folder.with_name("out"))
+    return select(case, load_protocols())
+
+
+def codes(notes):
+    return [note.code for note in notes]
 
 
 def test_values_are_stored_times_slope_times_factor(make_series):
@@ -20,95 +38,78 @@ def test_values_are_stored_times_slope_times_factor(make_series):
     expected = (np.arange(48 * 40).reshape(48, 40) + 200) * 3 * suv.suvbw_factor[2]
     np.testing.assert_allclose(pet.values()[2], expected, rtol=1e-12)
     assert pet.geometry.spacing_mm == (3.0, 2.0, 4.0)
+    assert pet.frames is None
 
 
 def test_shuffled_files_give_the_same_volume(make_series):
     one, _, _ = build_pet(make_series())
     other, _, _ = build_pet(make_series(order=[2, 0, 3, 1], folder="shuffled"))
     np.testing.assert_array_equal(one.stored, other.stored)
-    assert one.digest == other.digest
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
-def test_compressed_slices_give_the_same_values(make_series, syntax):
-    one, _, _ = build_pet(make_series())
-    other, _, _ = build_pet(make_series(syntax=syntax, folder="compressed"))
-    np.testing.assert_array_equal(one.stored, other.stored)
+def test_fewer_slices_than_stated_are_noted(make_series):
+    _, _, notes = build_pet(make_series(NumberOfSlices=6))
+    assert "FEWER_SLICES_THAN_STATED" in codes(notes)
 
 
-def test_truncated_file_is_refused(make_series):
-    series = make_series()
-    path = series.instances[3].path
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(PixelRefusal, match="PIXEL_DATA_TRUNCATED"):
-        build_pet(series)
+def test_phantom_is_suvbw_and_hounsfield_with_its_lesion_at_its_place(study):
+    folder, truth = study
+    volumes = build_volumes(selected(folder))
+    lesion = truth.lesions[0]
+    values = volumes.pet.values()
+    hottest = np.array([np.unravel_index(values.argmax(), values.shape)])
+    assert (volumes.pet.unit, volumes.ct.unit) == (SUVBW, HOUNSFIELD)
+    assert values.max() == pytest.approx(lesion.suv_max, rel=1e-3)
+    distance_mm = np.linalg.norm(volumes.pet.geometry.to_lps(hottest)[0] - lesion.center_mm)
+    assert distance_mm <= lesion.radius_mm + 8.0
+    assert volumes.suv.uptake_time_s == pytest.approx(3600.0)
+    assert volumes.ct.values().min() >= -1100
 
 
-def places(positions):
-    def edit(z, ds):
-        ds.ImagePositionPatient = positions[z]
-
-    return edit
-
-
-@pytest.mark.parametrize(
-    ("positions", "code"),
-    [
-        ([[0, 0, 0], [0, 0, 3], [0, 0, 9], [0, 0, 12]], "MISSING_SLICES"),
-        ([[0, 0, 0], [0, 0, 3], [0, 0, 3], [0, 0, 6]], "DUPLICATE_POSITION"),
-        ([[0, 0, 0], [0, 0, 3], [0, 0, 0], [0, 0, 3]], "SEVERAL_VOLUMES"),
-        ([[0, 0, 0], [0, 0, 3], [0, 0, 7.2], [0, 0, 10.2]], "UNEVEN_SPACING"),
-        ([[0, 0, 0], [0, 1, 3], [0, 2, 6], [0, 3, 9]], "GANTRY_TILT"),
-        ([[0, 0, 0], [0, 1, 3], [0, 0, 6], [0, 0, 9]], "UNALIGNED_SLICES"),
-    ],
-)
-def test_irregular_stack_is_refused(make_series, positions, code):
-    with pytest.raises(GeometryRefusal) as refused:
-        sort_slices(make_series(edit=places(positions)).instances)
-    assert refused.value.code == code
-
-
-def test_float_jitter_is_accepted(make_series):
-    _, geometry = sort_slices(make_series(edit=places([[0, 0, z] for z in (0, 3.19, 6.48, 9.75)])).instances)
-    assert geometry.spacing_mm[0] == pytest.approx(3.25)
+def test_study_without_ct_goes_on(study):
+    folder, _ = study
+    for path in faults.files_of(folder, "CT"):
+        path.unlink()
+    assert build_volumes(selected(folder)).ct is None
 
 
 @pytest.mark.parametrize(
-    ("changes", "code"),
+    ("fault", "code"),
     [
-        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "ORIENTATION_INVALID"),
-        ({"PixelSpacing": None}, "SPACING_INVALID"),
-        ({"NumberOfFrames": 3}, "MULTI_FRAME"),
-        ({"FrameOfReferenceUID": None}, "FRAME_OF_REFERENCE_MISSING"),
+        (lambda folder: faults.set_attribute(folder, "CT", "RescaleType", "US"), "NOT_HOUNSFIELD"),
+        (lambda folder: faults.remove_attribute(folder, "CT", "RescaleIntercept"), "NOT_HOUNSFIELD"),
+        (lambda folder: faults.drop_slice(folder, "CT", 5), "MISSING_SLICES"),
     ],
 )
-def test_header_without_place_is_refused(make_header, changes, code):
-
-    instances = [Instance(Path("x"), f"1.{z}", make_header(z, **changes), None) for z in range(3)]
-    with pytest.raises(GeometryRefusal, match=code):
-        sort_slices(instances)
-
-
-def test_single_slice_is_refused(make_series):
-    with pytest.raises(GeometryRefusal, match="SINGLE_SLICE"):
-        build_pet(make_series(slices=1))
+def test_ct_that_cannot_be_built_is_left_out_and_named(study, fault, code):
+    folder, _ = study
+    fault(folder)
+    volumes = build_volumes(selected(folder))
+    assert volumes.ct is None
+    note = next(note for note in volumes.notes if note.code == "CT_NOT_USED")
+    assert code in note.sentence
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_affine_round_trip_in_any_orientation(seed):
-    rng = np.random.default_rng(seed)
-    affine = np.eye(4)
-    affine[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0] * rng.uniform(0.5, 6, 3)
-    affine[:3, 3] = rng.uniform(-500, 500, 3)
-    indices = rng.uniform(0, 400, (20, 3))
-    geometry = Geometry((400, 400, 400), affine, "1.2")
-    np.testing.assert_allclose(geometry.to_index(geometry.to_lps(indices)), indices, atol=1e-6)
+def test_pet_that_cannot_be_built_is_refused(study):
+    folder, _ = study
+    faults.set_attribute(folder, "PT", "PatientWeight", "0")
+    with pytest.raises(SuvRefusal, match="WEIGHT_MISSING"):
+        build_volumes(selected(folder))
 
 
-def test_plane_of_its_own_grid_is_itself_and_nan_outside(make_series):
-    pet, _, _ = build_pet(make_series())
-    np.testing.assert_allclose(sample_plane(pet, pet.geometry, 2), pet.values()[2], rtol=1e-6)
-    moved = Geometry(pet.geometry.shape, pet.geometry.affine.copy(), "1.2.3.9")
-    moved.affine[2, 3] = 1.5
-    np.testing.assert_allclose(sample_plane(pet, moved, 0), pet.values()[:2].mean(axis=0), rtol=1e-6)
-    assert np.isnan(sample_plane(pet, moved, 3)).all()
+def test_correction_of_another_study_does_not_apply(study):
+    folder, truth = study
+    selection = selected(folder)
+    now = datetime(2025, 1, 1, tzinfo=UTC)
+    doubled = Correction("PatientWeight", 150.0, "mistyped", "A. Physicist", now, truth.study_instance_uid)
+    other = replace(doubled, value=300.0, study_instance_uid="1.2.3")
+    job = replace(selection.case.job, corrections=(doubled, other))
+    corrected = build_volumes(replace(selection, case=replace(selection.case, job=job)))
+    plain = build_volumes(selection)
+    np.testing.assert_allclose(corrected.pet.scale, 2.0 * plain.pet.scale, rtol=1e-12)
+    assert corrected.suv.corrected == ("PatientWeight",)
+
+
+def test_ct_that_is_no_image_is_refused(make_series):
+    with pytest.raises(PixelRefusal, match="NOT_HOUNSFIELD"):
+        build_ct(make_series(RescaleSlope=None))

@@ -178,3 +178,34 @@ def test_mixed_units_are_refused(make_header):
 def test_intercept_must_be_zero(make_header):
     with pytest.raises(SuvRefusal, match="RESCALE_INTERCEPT_NOT_ZERO"):
         rescale_slopes([make_header(RescaleIntercept=1.0)])
+
+
+@pytest.mark.parametrize(("units", "expected"), [("GML", 1.0), ("CM2ML", 75_000 / 19813.758)])
+def test_injection_after_the_scan_does_not_enter_what_is_suv_already(make_header, units, expected):
+    suv = compute_suv([make_header(Units=units, RadiopharmaceuticalStartDateTime="20250102100000")])
+    assert suv.suvbw_factor[0] == pytest.approx(expected, rel=1e-6)
+    assert suv.uptake_time_s is None
+    assert codes(suv) == ["INJECTION_AFTER_SCAN"]
+
+
+def test_injection_five_half_lives_off_is_refused_whatever_the_units(make_header):
+    with pytest.raises(SuvRefusal, match="INJECTION_TOO_LONG"):
+        compute_suv([make_header(Units="GML", RadiopharmaceuticalStartDateTime="20241231100000")])
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(0x00, 0.5), (0x09, 0.5 * START)])
+def test_philips_factor_without_its_creator_is_never_silent(make_header, offset, expected):
+    header = make_header(Units="CNTS", Manufacturer="Philips Medical Systems")
+    header.add_new((0x7053, 0x1000 | offset), "DS", 0.5)
+    suv = compute_suv([header, header])
+    assert suv.suvbw_factor == pytest.approx(expected)
+    assert codes(suv) == ["PRIVATE_CREATOR_ABSENT"]
+    assert suv.notes[0].tag == f"(7053,xx{offset:02X})"
+
+
+def test_ge_scan_time_without_its_creator_is_never_silent(make_header):
+    header = make_header(Manufacturer="GE MEDICAL SYSTEMS")
+    header.add_new((0x0009, 0x100D), "DT", "20250101110000")
+    suv = compute_suv([header])
+    assert suv.reference_time_rule == "ge_scan_datetime"
+    assert codes(suv) == ["PRIVATE_CREATOR_ABSENT"]
