@@ -113,7 +113,6 @@ MILLIMETRE: Final = Code("mm", "UCUM", "mm")
 PIXELS: Final = Code("{pixels}", "UCUM", "Pixels")
 
 # The report's frame.
-DEVICE: Final = Code("121007", "DCM", "Device")
 PROCEDURE_REPORTED: Final = Code("121058", "DCM", "Procedure reported")
 IMAGING_MEASUREMENT_REPORT: Final = Code("126000", "DCM", "Imaging Measurement Report")
 PET: Final = Code("44136-0", "LN", "PET unspecified body region")
@@ -126,6 +125,36 @@ TOTALS: Final = _PRIVATE["TM012"]
 QUALITY_NOTE: Final = _PRIVATE["TM013"]
 METHOD: Final = _PRIVATE["TM014"]
 
+LANGUAGE: Final = Code("121049", "DCM", "Language of Content Item and Descendants")
+
+# The observer (TID 1002, TID 1004).
+OBSERVER_TYPE: Final = Code("121005", "DCM", "Observer Type")
+DEVICE: Final = Code("121007", "DCM", "Device")
+DEVICE_UID: Final = Code("121012", "DCM", "Device Observer UID")
+DEVICE_NAME: Final = Code("121013", "DCM", "Device Observer Name")
+DEVICE_MANUFACTURER: Final = Code("121014", "DCM", "Device Observer Manufacturer")
+DEVICE_MODEL_NAME: Final = Code("121015", "DCM", "Device Observer Model Name")
+DEVICE_SERIAL_NUMBER: Final = Code("121016", "DCM", "Device Observer Serial Number")
+
+# A measurement group (TID 1411, TID 1419, TID 4019).
+MEASUREMENT_GROUP: Final = Code("125007", "DCM", "Measurement Group")
+TRACKING_IDENTIFIER: Final = Code("112039", "DCM", "Tracking Identifier")
+TRACKING_UID: Final = Code("112040", "DCM", "Tracking Unique Identifier")
+FINDING: Final = Code("121071", "DCM", "Finding")
+ALGORITHM_NAME: Final = Code("111001", "DCM", "Algorithm Name")
+ALGORITHM_VERSION: Final = Code("111003", "DCM", "Algorithm Version")
+ALGORITHM_PARAMETERS: Final = Code("111002", "DCM", "Algorithm Parameters")
+ALGORITHM_FAMILY: Final = Code("111000", "DCM", "Algorithm Family")
+IMAGE_REGION: Final = Code("111030", "DCM", "Image Region")
+REFERENCED_SEGMENT: Final = Code("121191", "DCM", "Referenced Segment")
+SOURCE_SERIES: Final = Code("121232", "DCM", "Source Series for Segmentation")
+MEASUREMENT_METHOD: Final = Code("370129005", "SCT", "Measurement Method")
+DERIVATION: Final = Code("121401", "DCM", "Derivation")
+
+# Derived images (PS3.16 CID 7203, CID 7202).
+SEGMENTATION: Final = Code("113076", "DCM", "Segmentation")
+SOURCE_IMAGE: Final = Code("121322", "DCM", "Source image for image processing operation")
+
 # The image library (TID 1600, TID 1602, TID 1607).
 IMAGE_LIBRARY: Final = Code("111028", "DCM", "Image Library")
 IMAGE_LIBRARY_GROUP: Final = Code("126200", "DCM", "Image Library Group")
@@ -137,6 +166,7 @@ COLUMNS: Final = Code("110911", "DCM", "Pixel Data Columns")
 RADIOPHARMACEUTICAL: Final = Code("349358000", "SCT", "Radiopharmaceutical agent")
 SOURCE: Final = Code("260753009", "SCT", "Source")
 IMAGING_MEASUREMENTS: Final = Code("126010", "DCM", "Imaging Measurements")
+ACQUISITION_EQUIPMENT: Final = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT: Final = Code("109102", "DCM", "Processing Equipment")
 
 

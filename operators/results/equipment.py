@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from operators.domain import ResultProfile
 from operators.results import codes
-from operators.results.headers import LONG_STRING, clean_text
+from operators.results.headers import LONG_STRING, SHORT_STRING, clean_text, text_of
 from operators.results.identity import Identity
 
 
@@ -44,15 +44,20 @@ def processing_equipment(profile: ResultProfile, identity: Identity) -> Contribu
     )
 
 
-def stamp(dataset: Dataset, identity: Identity) -> None:
-    """Put the results' own time wherever the libraries put the present."""
-    day, moment = f"{identity.time:%Y%m%d}", f"{identity.time:%H%M%S.%f}"
-    dataset.InstanceCreationDate, dataset.InstanceCreationTime = day, moment
-    dataset.SeriesDate, dataset.SeriesTime = day, moment
-    dataset.ContentDate, dataset.ContentTime = day, moment
-    for equipment in dataset.ContributingEquipmentSequence:
-        if equipment.get("ManufacturerModelName") == "highdicom":
-            equipment.ContributionDateTime = f"{day}{moment}"
+def acquisition_equipment(header: Dataset) -> ContributingEquipment | None:
+    """The item that says which scanner acquired the source; None when the header does not name its maker."""
+    manufacturer = text_of(header, "Manufacturer")
+    if not manufacturer:
+        return None
+    return ContributingEquipment(
+        manufacturer=manufacturer,
+        purpose_of_reference=codes.ACQUISITION_EQUIPMENT,
+        manufacturer_model_name=text_of(header, "ManufacturerModelName") or None,
+        software_versions=text_of(header, "SoftwareVersions") or None,
+        device_serial_number=text_of(header, "DeviceSerialNumber") or None,
+        station_name=text_of(header, "StationName", SHORT_STRING) or None,
+        contribution_description="Acquisition equipment of the source image(s)",
+    )
 
 
 def device_uid(profile: ResultProfile) -> str:

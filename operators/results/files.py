@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from io import BytesIO
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
 from operators.domain import ResultFile, ResultKind
+from operators.results.encoding import part_10_header
 
 
-def write_atomically(path: Path, content: bytes) -> str:
+def write_atomically(path: Path, chunks: Iterable[bytes]) -> str:
     """Write a file so that a reader, or a restart, sees the whole of it or nothing.
 
     The bytes go to a neighbour with the suffix ``.part``, are forced to disk, and take their name by a
@@ -22,8 +24,8 @@ def write_atomically(path: Path, content: bytes) -> str:
     ----------
     path : Path
         The file; its folder is made when it is not there.
-    content : bytes
-        What it shall hold.
+    chunks : iterable of bytes
+        What it shall hold, piece by piece.
 
     Returns
     -------
@@ -32,24 +34,31 @@ def write_atomically(path: Path, content: bytes) -> str:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    digest = hashlib.sha256()
     with part.open("wb") as file:
-        file.write(content)
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
     _sync_folder(path.parent)
-    return hashlib.sha256(content).hexdigest()
+    return digest.hexdigest()
 
 
-def write_dicom(path: Path, dataset: Dataset, kind: ResultKind, destination: str | None = None) -> ResultFile:
+def write_instance(
+    path: Path, head: Dataset, content: Iterable[bytes], kind: ResultKind, destination: str | None = None
+) -> ResultFile:
     """Write a DICOM instance in the Part 10 format, atomically.
 
     Parameters
     ----------
     path : Path
         The file.
-    dataset : Dataset
-        The instance, with its file meta information.
+    head : Dataset
+        Says which instance it is and which software made it.
+    content : iterable of bytes
+        The data set, encoded in explicit VR little endian, piece by piece.
     kind : ResultKind
         What it is.
     destination : str, optional
@@ -60,14 +69,14 @@ def write_dicom(path: Path, dataset: Dataset, kind: ResultKind, destination: str
     ResultFile
         The file with its digest and identifiers.
     """
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
+    sop_class_uid, sop_instance_uid = str(head.SOPClassUID), str(head.SOPInstanceUID)
+    meta = part_10_header(sop_class_uid, sop_instance_uid, str(head.SoftwareVersions))
     return ResultFile(
         kind=kind,
         path=path,
-        sha256=write_atomically(path, buffer.getvalue()),
-        sop_class_uid=str(dataset.SOPClassUID),
-        sop_instance_uid=str(dataset.SOPInstanceUID),
+        sha256=write_atomically(path, chain((meta,), content)),
+        sop_class_uid=sop_class_uid,
+        sop_instance_uid=sop_instance_uid,
         destination=destination,
     )
 

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
-from highdicom import sr
 
 from operators.domain import Lesion, Quantified, SrRegion, Volume
 from operators.results import codes
+from operators.results.content import (
+    Relation,
+    code,
+    container,
+    image,
+    number,
+    plain_text,
+    polyline,
+    segment,
+    uid,
+)
 from operators.results.contours import contours
 from operators.results.headers import clean_text
 from operators.results.identity import Identity
 from operators.results.seg import SEG_CLASS_UID
+from operators.results.source import plane_reference, reference
 from operators.results.tracking import parameters_of, track
 
 
-def measurement_group(
-    quantified: Quantified, lesion: Lesion, identity: Identity, region: SrRegion
-) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
-    """The group of one lesion.
+def measurement_group(quantified: Quantified, lesion: Lesion, identity: Identity, region: SrRegion) -> bytes:
+    """The group of one lesion, encoded.
 
     Parameters
     ----------
@@ -34,25 +44,28 @@ def measurement_group(
 
     Returns
     -------
-    VolumetricROIMeasurementsAndQualitativeEvaluations
-        Tracking, finding, algorithm, region and measurements. The finding site is omitted until something
-        knows it.
+    bytes
+        An item with tracking, finding, algorithm, measurements and region. The finding site is omitted until
+        something knows it.
     """
     claim = quantified.segmented.claim
-    pet = quantified.segmented.volumes.pet
     tracking = track(lesion, claim, identity)
-    by_image = region is SrRegion.IMAGE
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=tracking.uid, identifier=tracking.identifier),
-        referenced_regions=image_regions(lesion, pet) if by_image else None,
-        referenced_segment=None if by_image else _segment(quantified, lesion, identity),
-        finding_type=codes.property_of(claim)[1],
-        algorithm_id=_algorithm(quantified),
-        measurements=_measurements(lesion, quantified.selection.tracer.protocol),
+    if region is SrRegion.IMAGE:
+        where = image_regions(lesion, quantified.segmented.volumes.pet)
+    else:
+        where = _referenced_segment(quantified, lesion, identity)
+    items = (
+        plain_text(Relation.HAS_OBS_CONTEXT, codes.TRACKING_IDENTIFIER, tracking.identifier),
+        uid(Relation.HAS_OBS_CONTEXT, codes.TRACKING_UID, tracking.uid),
+        code(Relation.CONTAINS, codes.FINDING, codes.property_of(claim)[1]),
+        *_algorithm(quantified),
+        *_measurements(lesion, quantified.selection.tracer.protocol),
+        *where,
     )
+    return container(Relation.CONTAINS, codes.MEASUREMENT_GROUP, items, template="1411", continuous=True)
 
 
-def image_regions(lesion: Lesion, pet: Volume) -> list[sr.ImageRegion]:
+def image_regions(lesion: Lesion, pet: Volume) -> Iterator[bytes]:
     """The lesion's contours on the PET's slices, the slice of the hottest voxel first.
 
     First, because some viewers go to the first region of a group, and some show no other.
@@ -60,44 +73,31 @@ def image_regions(lesion: Lesion, pet: Volume) -> list[sr.ImageRegion]:
     z, y, x = lesion.box
     planes = sorted(range(z.start, z.stop), key=lambda plane: (plane != lesion.suv_max_index[0], plane))
     offset = np.array([x.start, y.start], np.float32)
-    return [
-        sr.ImageRegion(sr.GraphicTypeValues.POLYLINE, contour + offset, _source_of(pet, plane))
-        for plane in planes
-        for contour in contours(lesion.mask[plane - z.start])
-    ]
+    for plane in planes:
+        source = image(Relation.SELECTED_FROM, codes.SOURCE, plane_reference(pet, plane))
+        for contour in contours(lesion.mask[plane - z.start]):
+            yield polyline(Relation.CONTAINS, codes.IMAGE_REGION, contour + offset, source)
 
 
-def _source_of(pet: Volume, plane: int) -> sr.SourceImageForRegion:
-    instance = pet.instances[plane]
-    return sr.SourceImageForRegion(
-        referenced_sop_class_uid=str(instance.header.SOPClassUID),
-        referenced_sop_instance_uid=instance.sop_instance_uid,
-        referenced_frame_numbers=None if pet.frames is None else [pet.frames[plane]],
-    )
+def _referenced_segment(quantified: Quantified, lesion: Lesion, identity: Identity) -> Iterator[bytes]:
+    segmentation = reference(SEG_CLASS_UID, identity.uid("seg/instance"))
+    yield segment(Relation.CONTAINS, codes.REFERENCED_SEGMENT, segmentation, lesion.number)
+    yield uid(Relation.CONTAINS, codes.SOURCE_SERIES, quantified.selection.pet.series_instance_uid)
 
 
-def _segment(quantified: Quantified, lesion: Lesion, identity: Identity) -> sr.ReferencedSegment:
-    return sr.ReferencedSegment(
-        sop_class_uid=SEG_CLASS_UID,
-        sop_instance_uid=identity.uid("seg/instance"),
-        segment_number=lesion.number,
-        source_series=sr.SourceSeriesForSegmentation(quantified.selection.pet.series_instance_uid),
-    )
-
-
-def _algorithm(quantified: Quantified) -> sr.AlgorithmIdentification:
+def _algorithm(quantified: Quantified) -> Iterator[bytes]:
     """TID 4019."""
     algorithm = quantified.segmented.algorithm
-    return sr.AlgorithmIdentification(
-        name=clean_text(algorithm.title, 64),
-        version=clean_text(algorithm.version, 64),
-        # One text: some readers take the first Algorithm Parameters and no other.
-        parameters=["; ".join(f"{name}={value}" for name, value in parameters_of(algorithm).items())],
-        family=codes.family_of(algorithm),
-    )
+    modifier = Relation.HAS_CONCEPT_MOD
+    yield plain_text(modifier, codes.ALGORITHM_NAME, clean_text(algorithm.title, 64))
+    yield plain_text(modifier, codes.ALGORITHM_VERSION, clean_text(algorithm.version, 64))
+    # One text: some readers take the first Algorithm Parameters and no other.
+    parameters = "; ".join(f"{name}={value}" for name, value in parameters_of(algorithm).items())
+    yield plain_text(modifier, codes.ALGORITHM_PARAMETERS, parameters)
+    yield code(modifier, codes.ALGORITHM_FAMILY, codes.family_of(algorithm))
 
 
-def _measurements(lesion: Lesion, tracer: str) -> list[sr.Measurement]:
+def _measurements(lesion: Lesion, tracer: str) -> Iterator[bytes]:
     """The lesion's numbers (TID 1419); what could not be computed is absent."""
     suv = (codes.SUVBW, codes.GRAMS_PER_ML_SUVBW)
     uptake = codes.TOTAL_LESION_GLYCOLYSIS if tracer == "fdg" else codes.TOTAL_LESION_UPTAKE
@@ -119,8 +119,12 @@ def _measurements(lesion: Lesion, tracer: str) -> list[sr.Measurement]:
             codes.VOXEL_CENTRES_METHOD,
         ),
     )
-    return [
-        sr.Measurement(name=name, value=value, unit=unit, derivation=derivation, method=method)
-        for name, unit, value, derivation, method in rows
-        if value is not None and math.isfinite(value)
-    ]
+    for name, unit, value, derivation, method in rows:
+        if value is not None and math.isfinite(value):
+            modifiers = ((codes.MEASUREMENT_METHOD, method), (codes.DERIVATION, derivation))
+            children = [
+                code(Relation.HAS_CONCEPT_MOD, concept, term)
+                for concept, term in modifiers
+                if term is not None
+            ]
+            yield number(Relation.CONTAINS, name, float(value), unit, children)

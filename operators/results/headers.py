@@ -36,16 +36,7 @@ LONG_STRING = 64
 SHORT_STRING = 16
 
 _TYPE_2_TEXTS = {"PatientID": LONG_STRING, "AccessionNumber": SHORT_STRING, "StudyID": SHORT_STRING}
-_OPTIONAL_TEXTS = {
-    "IssuerOfPatientID": LONG_STRING,
-    "StudyDescription": LONG_STRING,
-    "PositionReferenceIndicator": LONG_STRING,
-    "Manufacturer": LONG_STRING,
-    "ManufacturerModelName": LONG_STRING,
-    "DeviceSerialNumber": LONG_STRING,
-    "SoftwareVersions": LONG_STRING,
-    "StationName": SHORT_STRING,
-}
+_OPTIONAL_TEXTS = {"IssuerOfPatientID": LONG_STRING, "StudyDescription": LONG_STRING}
 _NAMES = ("PatientName", "ReferringPhysicianName")
 _DATES = ("PatientBirthDate", "StudyDate")
 
@@ -145,7 +136,7 @@ def date_time_of(header: Dataset, keyword: str) -> datetime | None:
 
 
 def patient_and_study(header: Dataset, study_instance_uid: str) -> Dataset:
-    """What a result takes over of patient, study and acquiring equipment, cleaned.
+    """What a result takes over of patient and study, cleaned.
 
     Type 2 attributes (PS3.3 C.7.1.1, C.7.2.1) are always there, empty when the source lacks them.
 
@@ -164,7 +155,9 @@ def patient_and_study(header: Dataset, study_instance_uid: str) -> Dataset:
     clean = Dataset()
     clean.SpecificCharacterSet = CHARACTER_SET
     clean.StudyInstanceUID = study_instance_uid
-    put_names(clean, header)
+    for keyword in _NAMES:
+        name = value_of(header, keyword)
+        setattr(clean, keyword, "" if name is None else clean_name(name))
     for keyword in _DATES:
         day = date_of(header, keyword)
         setattr(clean, keyword, "" if day is None else f"{day:%Y%m%d}")
@@ -184,20 +177,3 @@ def patient_and_study(header: Dataset, study_instance_uid: str) -> Dataset:
         clean.PatientIdentityRemoved = "YES"
         clean.DeidentificationMethod = method
     return clean
-
-
-def put_names(dataset: Dataset, header: Dataset) -> None:
-    """Set the person names of a data set, cleaned.
-
-    Apart, because highdicom warns of names that it finds odd and quotes them: what it builds gets its names
-    afterwards.
-    """
-    for keyword in _NAMES:
-        value = value_of(header, keyword)
-        setattr(dataset, keyword, "" if value is None else clean_name(value))
-
-
-def drop_names(dataset: Dataset) -> None:
-    """Empty the person names of a data set."""
-    for keyword in _NAMES:
-        setattr(dataset, keyword, None)

@@ -106,7 +106,7 @@ def _write(content: Json, folder: Path) -> Path:
     # File names that are no UTF-8 arrive as surrogates: they stay readable as JSON escapes.
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path = folder / FILE_NAME
-    write_atomically(path, text.encode("utf-8", "backslashreplace"))
+    write_atomically(path, (text.encode("utf-8", "backslashreplace"),))
     return path
 
 

@@ -5,10 +5,11 @@ No patient identity is in them. They are PNG by numpy and Pillow alone, the same
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from operators.results.files import write_atomically
 from operators.results.tracking import colour_of
 
 SUV_WINDOW: Final = 10.0
-"""Upper end of the grey scale, g/ml; the lower is 0."""
+"""Upper end of the scale, grey or in colour, g/ml; the lower is 0."""
 
 HU_WINDOW: Final = (-160.0, 240.0)
 """Soft tissue."""
@@ -31,6 +32,9 @@ _LARGEST_SIDE_PX: Final = 640
 _SMALLEST_PIXEL_MM: Final = 0.4
 _FOOT_PX: Final = 44
 _LEGEND: Final = "research software, unverified"
+
+Colours = Callable[[NDArray[np.floating[Any]]], NDArray[np.floating[Any]]]
+"""RGB 0..1 of heat 0..1, which is SUV over :data:`SUV_WINDOW`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ def projections(quantified: Quantified) -> Image.Image:
         for lesion in quantified.lesions:
             _outline(panel, lesion, _silhouette(lesion, view, pet.geometry), view, pixel_mm)
         panels.append(panel)
-    return _captioned(_side_by_side(panels), "MIP, coronal and sagittal")
+    return _captioned(_side_by_side(panels), "MIP, coronal and sagittal", _greys)
 
 
 def axial_slice(quantified: Quantified, lesion: Lesion) -> Image.Image:
@@ -112,8 +116,9 @@ def axial_slice(quantified: Quantified, lesion: Lesion) -> Image.Image:
         picture = _fused(grey, _ct_plane(volumes.ct, geometry, view, index, grey.size))
     for shown in quantified.lesions:
         _outline(picture, shown, _section(shown, view, geometry, index), view, pixel_mm)
-    kind = "PET" if volumes.ct is None else "PET/CT"
-    return _captioned(picture, f"{kind}, axial, no. {lesion.number}: SUVmax {lesion.suv_max:.1f}")
+    kind, colours = ("PET", _greys) if volumes.ct is None else ("PET/CT", _glow)
+    title = f"{kind}, axial, no. {lesion.number}: SUVmax {lesion.suv_max:.1f}"
+    return _captioned(picture, title, colours)
 
 
 def view_along(geometry: Geometry, patient_axis: int) -> View:
@@ -240,9 +245,18 @@ def _fused(grey: Image.Image, hounsfield: NDArray[np.float64]) -> Image.Image:
     low, high = HU_WINDOW
     anatomy = np.clip((hounsfield - low) / (high - low), 0, 1)
     heat = 1 - np.asarray(grey, np.float32) / 255
-    glow = np.stack([np.clip(heat * 2, 0, 1), np.clip(heat * 2 - 1, 0, 1), np.zeros_like(heat)], axis=-1)
     share = np.clip(heat * 1.5, 0, 0.75)[..., None]
-    return Image.fromarray((255 * (anatomy[..., None] * (1 - share) + glow * share)).astype(np.uint8))
+    return Image.fromarray((255 * (anatomy[..., None] * (1 - share) + _glow(heat) * share)).astype(np.uint8))
+
+
+def _glow(heat: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """The overlay's colours, RGB 0..1: black through red to yellow as heat goes from 0 to 1."""
+    return np.stack([np.clip(heat * 2, 0, 1), np.clip(heat * 2 - 1, 0, 1), np.zeros_like(heat)], axis=-1)
+
+
+def _greys(heat: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """The colours of a PET alone, RGB 0..1: white to black as heat goes from 0 to 1."""
+    return np.repeat((1 - heat)[..., None], 3, axis=-1)
 
 
 def _outline(
@@ -275,8 +289,8 @@ def _side_by_side(panels: list[Image.Image]) -> Image.Image:
     return joined
 
 
-def _captioned(picture: Image.Image, title: str) -> Image.Image:
-    """The picture over a foot with title, legend and SUV scale."""
+def _captioned(picture: Image.Image, title: str, colours: Colours) -> Image.Image:
+    """The picture over a foot with title, legend and the SUV scale in the PET's colours."""
     width = max(picture.width, 300)
     whole = Image.new("RGB", (width, picture.height + _FOOT_PX), "white")
     whole.paste(picture, ((width - picture.width) // 2, 0))
@@ -285,8 +299,8 @@ def _captioned(picture: Image.Image, title: str) -> Image.Image:
     top = picture.height + 4
     draw.text((4, top), title, fill="black", font=font)
     draw.text((4, top + 18), _LEGEND, fill=(180, 0, 0), font=font)
-    scale = Image.fromarray(np.tile(np.linspace(255, 0, 64).astype(np.uint8), (10, 1)))
-    whole.paste(scale, (width - 96, top + 20))
+    heat = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (10, 1))
+    whole.paste(Image.fromarray((255 * colours(heat)).astype(np.uint8)), (width - 96, top + 20))
     draw.rectangle((width - 97, top + 19, width - 32, top + 30), outline="black")
     draw.text((width - 124, top + 18), "SUV", fill="black", font=font)
     draw.text((width - 99, top + 4), "0", fill="black", font=font)
@@ -297,4 +311,4 @@ def _captioned(picture: Image.Image, title: str) -> Image.Image:
 def _write(path: Path, picture: Image.Image) -> ResultFile:
     buffer = BytesIO()
     picture.save(buffer, "PNG")
-    return ResultFile(ResultKind.PICTURE, path, write_atomically(path, buffer.getvalue()))
+    return ResultFile(ResultKind.PICTURE, path, write_atomically(path, (buffer.getvalue(),)))

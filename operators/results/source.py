@@ -1,45 +1,60 @@
-"""The source images as results refer to them: identity and geometry, nothing else of their headers."""
+"""The PET as results refer to it: its instances and frames, and where its planes lie."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
-from pydicom.dataset import Dataset
+from pydicom.valuerep import format_number_as_ds
 
 from operators.domain import Instance, Volume
-from operators.results.headers import drop_names, numbers_of, patient_and_study, text_of
+from operators.results.encoding import item, sequence, text
+from operators.results.headers import numbers_of
 
 
-def source_images(
-    volume: Volume, slices: tuple[int, ...], study_instance_uid: str, frame_uid: str
-) -> list[Dataset]:
-    """Headers that stand for some slices of a volume.
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What all the planes share, as decimal strings hold it (VR DS)."""
 
-    Position, orientation and spacing are the headers' own where they are readable, bit for bit, so that a
-    viewer finds the result in the source's planes; else they come from the volume's geometry.
+    pixel_spacing_mm: tuple[float, ...]
+    """Between rows, then between columns (PS3.3 10.7.1.3)."""
+    slice_thickness_mm: float
+    spacing_between_slices_mm: float
+    orientation: tuple[float, ...]
+    """Direction of the columns' index, then of the rows' (PS3.3 C.7.6.2.1.1)."""
 
-    Parameters
-    ----------
-    volume : Volume
-        The source.
-    slices : tuple of int
-        Which z.
-    study_instance_uid : str
-        The study's UID.
-    frame_uid : str
-        Frame of Reference UID.
 
-    Returns
-    -------
-    list of Dataset
-        One for each slice; of a multi-frame source one in all, with the slices as its frames. They carry no
-        person names: see :func:`~operators.results.headers.put_names`.
+def grid_of(volume: Volume) -> Grid:
+    """The volume's grid; the headers' own numbers where they are readable, bit for bit.
+
+    So a viewer finds a result in the source's planes. A multi-frame source's are the geometry's.
     """
-    shared = _shared(volume, study_instance_uid, frame_uid)
-    if volume.frames is not None:
-        return [_multi_frame(volume, slices, shared)]
-    return [_single_frame(volume, z, shared) for z in slices]
+    header = volume.instances[0].header
+    single = volume.frames is None
+    stated_spacing = numbers_of(header, "PixelSpacing", 2) if single else None
+    stated_orientation = numbers_of(header, "ImageOrientationPatient", 6) if single else None
+    spacing_mm = tuple(map(_decimal, volume.geometry.spacing_mm))
+    return Grid(
+        pixel_spacing_mm=stated_spacing or spacing_mm[1:],
+        slice_thickness_mm=_thickness_mm(volume),
+        spacing_between_slices_mm=spacing_mm[0],
+        orientation=stated_orientation or _orientation(volume),
+    )
+
+
+def position_mm(volume: Volume, z: int) -> tuple[float, ...]:
+    """Centre of a plane's first pixel (PS3.3 C.7.6.2.1.1): the header's own, else the geometry's."""
+    stated = None
+    if volume.frames is None:
+        stated = numbers_of(volume.instances[z].header, "ImagePositionPatient", 3)
+    return stated or tuple(_decimal(mm) for mm in volume.geometry.to_lps(np.array([[z, 0, 0]]))[0])
+
+
+def decimals(values: Iterable[float]) -> str:
+    """Decimal strings, 16 characters each at most (PS3.5 6.2, VR DS)."""
+    return "\\".join(format_number_as_ds(float(value)) for value in values)
 
 
 def unique_instances(volume: Volume) -> tuple[Instance, ...]:
@@ -47,85 +62,37 @@ def unique_instances(volume: Volume) -> tuple[Instance, ...]:
     return tuple({instance.sop_instance_uid: instance for instance in volume.instances}.values())
 
 
-def reference(instance: Instance, study_instance_uid: str) -> Dataset:
-    """The four UIDs by which evidence is referred to."""
-    uids = Dataset()
-    uids.StudyInstanceUID = study_instance_uid
-    uids.SeriesInstanceUID = str(instance.header.SeriesInstanceUID)
-    uids.SOPClassUID = str(instance.header.SOPClassUID)
-    uids.SOPInstanceUID = instance.sop_instance_uid
-    return uids
+def instance_reference(instance: Instance) -> tuple[bytes, bytes]:
+    """The encoded elements that refer to an instance (PS3.3 10.8)."""
+    return reference(str(instance.header.SOPClassUID), instance.sop_instance_uid)
 
 
-def _shared(volume: Volume, study_instance_uid: str, frame_uid: str) -> Dataset:
-    """What all the slices have in common; one orientation, as the volume step has seen to it."""
-    header = volume.instances[0].header
-    image = patient_and_study(header, study_instance_uid)
-    drop_names(image)
-    image.update(reference(volume.instances[0], study_instance_uid))
-    image.Modality = "PT"
-    _, image.Rows, image.Columns = volume.geometry.shape
-    image.FrameOfReferenceUID = frame_uid
-    if text_of(header, "LossyImageCompression") == "01":
-        image.LossyImageCompression = "01"
-    image.ImageOrientationPatient = list(
-        numbers_of(header, "ImageOrientationPatient", 6) or _orientation(volume)
+def reference(sop_class_uid: str, sop_instance_uid: str) -> tuple[bytes, bytes]:
+    """The encoded elements that refer to an instance by its UIDs."""
+    return (
+        text("ReferencedSOPClassUID", sop_class_uid),
+        text("ReferencedSOPInstanceUID", sop_instance_uid),
     )
-    image.PixelSpacing = list(numbers_of(header, "PixelSpacing", 2) or _in_plane_spacing(volume))
-    image.SliceThickness = _thickness(volume)
-    image.SpacingBetweenSlices = _decimal(volume.geometry.spacing_mm[0])
-    return image
 
 
-def _single_frame(volume: Volume, z: int, shared: Dataset) -> Dataset:
-    instance = volume.instances[z]
-    image = Dataset()
-    image.update(shared)
-    # The elements above are shared by all the slices: what differs must be a new element, never a new value.
-    del image.SOPInstanceUID
-    image.SOPInstanceUID = instance.sop_instance_uid
-    position = numbers_of(instance.header, "ImagePositionPatient", 3)
-    image.ImagePositionPatient = list(position or _position(volume, z))
-    return image
+def plane_reference(volume: Volume, z: int) -> Iterator[bytes]:
+    """The encoded elements that refer to the instance, or the frame of it, that a plane came from."""
+    yield from instance_reference(volume.instances[z])
+    if volume.frames is not None:
+        yield text("ReferencedFrameNumber", str(volume.frames[z]))
 
 
-def _multi_frame(volume: Volume, slices: tuple[int, ...], shared: Dataset) -> Dataset:
-    measures, orientation, common = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing = _in_plane_spacing(volume)
-    measures.SliceThickness = shared.SliceThickness
-    measures.SpacingBetweenSlices = shared.SpacingBetweenSlices
-    orientation.ImageOrientationPatient = _orientation(volume)
-    common.PixelMeasuresSequence = [measures]
-    common.PlaneOrientationSequence = [orientation]
-    shared.NumberOfFrames = len(slices)
-    shared.SharedFunctionalGroupsSequence = [common]
-    shared.PerFrameFunctionalGroupsSequence = [_frame(volume, z) for z in slices]
-    return shared
+def references(keyword: str, instances: Iterable[Instance]) -> bytes:
+    """An encoded sequence of references to instances."""
+    return sequence(keyword, (item(*instance_reference(instance)) for instance in instances))
 
 
-def _frame(volume: Volume, z: int) -> Dataset:
-    position, frame = Dataset(), Dataset()
-    position.ImagePositionPatient = _position(volume, z)
-    frame.PlanePositionSequence = [position]
-    return frame
-
-
-def _position(volume: Volume, z: int) -> list[float]:
-    return [_decimal(mm) for mm in volume.geometry.to_lps(np.array([[z, 0, 0]]))[0]]
-
-
-def _orientation(volume: Volume) -> list[float]:
-    """Direction of the columns' index, then of the rows' (PS3.3 C.7.6.2.1.1)."""
+def _orientation(volume: Volume) -> tuple[float, ...]:
     directions = volume.geometry.affine[:3, :3] / volume.geometry.spacing_mm
-    return [_decimal(cosine) for cosine in (*directions[:, 2], *directions[:, 1])]
+    return tuple(_decimal(cosine) for cosine in (*directions[:, 2], *directions[:, 1]))
 
 
-def _in_plane_spacing(volume: Volume) -> list[float]:
-    """Between rows, then between columns (PS3.3 10.7.1.3)."""
-    return [_decimal(mm) for mm in volume.geometry.spacing_mm[1:]]
-
-
-def _thickness(volume: Volume) -> float:
+def _thickness_mm(volume: Volume) -> float:
     stated = numbers_of(volume.instances[0].header, "SliceThickness", 1)
     return stated[0] if stated is not None and stated[0] > 0 else _decimal(volume.geometry.spacing_mm[0])
 

@@ -7,26 +7,44 @@ series.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from operators.domain import Quantified, ResultFile, ResultKind, ResultProfile, SrRegion, SupersededResult
 from operators.results import codes
-from operators.results.equipment import device_module, device_uid, processing_equipment, stamp
-from operators.results.files import write_dicom
+from operators.results.content import (
+    Relation,
+    code,
+    container,
+    container_elements,
+    image,
+    number,
+    plain_text,
+    uid,
+)
+from operators.results.encoding import elements_of, in_order, item, sequence, text
+from operators.results.equipment import device_module, device_uid
+from operators.results.files import write_instance
 from operators.results.groups import measurement_group
-from operators.results.headers import CHARACTER_SET, clean_text, drop_names, patient_and_study, put_names
+from operators.results.head import ResultInstance, head
+from operators.results.headers import clean_text
 from operators.results.identity import Identity, identify
 from operators.results.seg import SEG_CLASS_UID
-from operators.results.source import reference, unique_instances
+from operators.results.source import (
+    instance_reference,
+    reference,
+    references,
+    unique_instances,
+)
 from operators.results.summary import Statement, statements
 
-_RELATION = sr.RelationshipTypeValues
+SR_CLASS_UID: Final = "1.2.840.10008.5.1.4.1.1.88.34"
+"""Comprehensive 3D SR."""
+
 _SERIES_OFFSET: Final = {SrRegion.IMAGE: 0, SrRegion.SEGMENT: 1}
 _TEXT_LIMIT: Final = 4096
 
@@ -61,166 +79,125 @@ def write_srs(quantified: Quantified, profile: ResultProfile, folder: Path) -> t
     for region in wanted:
         name = "sr.dcm" if len(wanted) == 1 else f"sr-{region}.dcm"
         receivers = ", ".join(d.name for d in destinations if d.sr_region is region)
-        report = build_sr(quantified, profile, identity, region)
-        files.append(write_dicom(folder / name, report, ResultKind.SR, receivers or None))
+        dataset = _head(quantified, profile, identity, region)
+        content = _data_set(quantified, profile, identity, region, dataset)
+        files.append(write_instance(folder / name, dataset, [content], ResultKind.SR, receivers or None))
     return tuple(files)
 
 
-def build_sr(quantified: Quantified, profile: ResultProfile, identity: Identity, region: SrRegion) -> Dataset:
-    """The report in one form, as a data set."""
-    pet = quantified.segmented.volumes.pet
-    supersedes = quantified.selection.case.job.supersedes
-    root = _root(quantified, profile, identity, region)
-    report: Dataset = sr.Comprehensive3DSR(
-        evidence=_evidence(quantified, identity, region),
-        content=_stem(root),
-        series_instance_uid=identity.uid(f"sr/{region}/series"),
-        series_number=profile.sr_series_number + _SERIES_OFFSET[region],
-        sop_instance_uid=identity.uid(f"sr/{region}/instance"),
-        instance_number=1,
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        previous_versions=[_predecessor(result) for result in supersedes] or None,
-        series_description=clean_text(f"Measurements: {quantified.segmented.claim}", 64),
-        content_date=identity.time.date(),
-        content_time=identity.time.time(),
-        specific_character_set=CHARACTER_SET,
-        coding_schemes=codes.CODING_SCHEMES,
-        contributing_equipment=[processing_equipment(profile, identity)],
-        **device_module(profile),
+def _head(quantified: Quantified, profile: ResultProfile, identity: Identity, region: SrRegion) -> Dataset:
+    """What the report holds once beside its content (PS3.3 table A.35.13-1)."""
+    number_in_study = profile.sr_series_number + _SERIES_OFFSET[region]
+    series = ResultInstance(SR_CLASS_UID, "SR", f"sr/{region}", number_in_study, "Measurements")
+    dataset = head(quantified, profile, identity, series)
+    dataset.CompletionFlag = "COMPLETE"
+    dataset.VerificationFlag = "UNVERIFIED"
+    dataset.PreliminaryFlag = "PRELIMINARY"
+    dataset.PerformedProcedureCodeSequence = []
+    dataset.ReferencedPerformedProcedureStepSequence = []
+    return dataset
+
+
+def _data_set(
+    quantified: Quantified, profile: ResultProfile, identity: Identity, region: SrRegion, dataset: Dataset
+) -> bytes:
+    """The encoded report: head, evidence and content tree, whose root the data set itself is."""
+    items = _items(quantified, profile, identity, region)
+    return in_order(
+        *elements_of(dataset),
+        *container_elements(codes.IMAGING_MEASUREMENT_REPORT, items, template="1500"),
+        sequence("CurrentRequestedProcedureEvidenceSequence", [_evidence(quantified, identity, region)]),
+        *_predecessors(quantified.selection.case.job.supersedes),
     )
-    report.ContentSequence = root.ContentSequence
-    put_names(report, pet.instances[0].header)
-    stamp(report, identity)
-    return report
 
 
-def _root(
+def _items(
     quantified: Quantified, profile: ResultProfile, identity: Identity, region: SrRegion
-) -> sr.ContainerContentItem:
-    """The content tree: TID 1500, in the order of its rows.
-
-    Written out here, for highdicom's MeasurementReport needs a measurement group and a report without
-    lesions has none.
-    """
-    root = _container(codes.IMAGING_MEASUREMENT_REPORT, None, (), template_id="1500")
-    groups = [measurement_group(quantified, lesion, identity, region) for lesion in quantified.lesions]
-    items = [
-        *sr.LanguageOfContentItemAndDescendants(codes.ENGLISH),
-        *_observer(profile),
-        sr.CodeContentItem(codes.PROCEDURE_REPORTED, codes.PET, _RELATION.HAS_CONCEPT_MOD),
-        _image_library(quantified),
-    ]
-    if groups:  # row 6; without lesions row 12 stands alone
-        measurements = (item for group in groups for item in group)
-        items.append(_container(codes.IMAGING_MEASUREMENTS, _RELATION.CONTAINS, measurements))
-    evaluations = (_evaluation(statement) for statement in statements(quantified))
-    items.append(_container(codes.QUALITATIVE_EVALUATIONS, _RELATION.CONTAINS, evaluations))
-    root.ContentSequence = sr.ContentSequence(items)
-    return root
+) -> Iterator[bytes]:
+    """The content: TID 1500, in the order of its rows."""
+    yield code(Relation.HAS_CONCEPT_MOD, codes.LANGUAGE, codes.ENGLISH)
+    yield from _observer(profile)
+    yield code(Relation.HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, codes.PET)
+    yield _image_library(quantified)
+    if quantified.lesions:  # row 6; without lesions row 12 stands alone
+        groups = (measurement_group(quantified, lesion, identity, region) for lesion in quantified.lesions)
+        yield container(Relation.CONTAINS, codes.IMAGING_MEASUREMENTS, groups)
+    evaluations = map(_evaluation, statements(quantified))
+    yield container(Relation.CONTAINS, codes.QUALITATIVE_EVALUATIONS, evaluations)
 
 
-def _stem(root: sr.ContainerContentItem) -> sr.ContainerContentItem:
-    """The root with its first item alone, for the constructor.
-
-    It copies and searches the whole tree it is given, which takes longer than making it.
-    """
-    stem = sr.ContainerContentItem(codes.IMAGING_MEASUREMENT_REPORT, False, template_id="1500")
-    stem.ContentSequence = sr.ContentSequence([root.ContentSequence[0]])
-    return stem
-
-
-def _container(
-    name: Code,
-    relation: sr.RelationshipTypeValues | None,
-    items: Iterable[Dataset],
-    template_id: str | None = None,
-) -> sr.ContainerContentItem:
-    container = sr.ContainerContentItem(
-        name, is_content_continuous=False, template_id=template_id, relationship_type=relation
-    )
-    content = list(items)
-    if content:
-        container.ContentSequence = sr.ContentSequence(content)
-    return container
-
-
-def _observer(profile: ResultProfile) -> sr.ObserverContext:
+def _observer(profile: ResultProfile) -> Iterator[bytes]:
     """TID 1002, TID 1004: a device observed, no person."""
     device = device_module(profile)
-    return sr.ObserverContext(
-        observer_type=codes.DEVICE,
-        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=device_uid(profile),
-            name=device["manufacturer_model_name"],
-            manufacturer_name=device["manufacturer"],
-            model_name=device["manufacturer_model_name"],
-            serial_number=device["device_serial_number"],
-        ),
-    )
+    context = Relation.HAS_OBS_CONTEXT
+    yield code(context, codes.OBSERVER_TYPE, codes.DEVICE)
+    yield uid(context, codes.DEVICE_UID, device_uid(profile))
+    yield plain_text(context, codes.DEVICE_NAME, device["manufacturer_model_name"])
+    yield plain_text(context, codes.DEVICE_MANUFACTURER, device["manufacturer"])
+    yield plain_text(context, codes.DEVICE_MODEL_NAME, device["manufacturer_model_name"])
+    yield plain_text(context, codes.DEVICE_SERIAL_NUMBER, device["device_serial_number"])
 
 
-def _image_library(quantified: Quantified) -> sr.ContainerContentItem:
+def _image_library(quantified: Quantified) -> bytes:
     """TID 1600 with one group: the PET's instances, and what they have in common (TID 1602, TID 1607)."""
-    pet = quantified.segmented.volumes.pet
-    _, rows, columns = pet.geometry.shape
-    context = _RELATION.HAS_ACQ_CONTEXT
-    descriptors: list[sr.ContentItem] = [
-        sr.CodeContentItem(codes.MODALITY, codes.POSITRON_EMISSION, context),
-        sr.NumContentItem(codes.ROWS, rows, codes.PIXELS, relationship_type=context),
-        sr.NumContentItem(codes.COLUMNS, columns, codes.PIXELS, relationship_type=context),
-    ]
-    if pet.geometry.frame_of_reference_uid:
-        frame_uid = pet.geometry.frame_of_reference_uid
-        descriptors.insert(1, sr.UIDRefContentItem(codes.FRAME_OF_REFERENCE, frame_uid, context))
+    images = (
+        image(Relation.CONTAINS, codes.SOURCE, instance_reference(instance))
+        for instance in unique_instances(quantified.segmented.volumes.pet)
+    )
+    items = (*_image_descriptors(quantified), *images)
+    group = container(Relation.CONTAINS, codes.IMAGE_LIBRARY_GROUP, items)
+    return container(Relation.CONTAINS, codes.IMAGE_LIBRARY, [group])
+
+
+def _image_descriptors(quantified: Quantified) -> Iterator[bytes]:
+    geometry = quantified.segmented.volumes.pet.geometry
+    _, rows, columns = geometry.shape
+    context = Relation.HAS_ACQ_CONTEXT
+    yield code(context, codes.MODALITY, codes.POSITRON_EMISSION)
+    if geometry.frame_of_reference_uid:
+        yield uid(context, codes.FRAME_OF_REFERENCE, geometry.frame_of_reference_uid)
+    yield number(context, codes.ROWS, rows, codes.PIXELS)
+    yield number(context, codes.COLUMNS, columns, codes.PIXELS)
     tracer = quantified.selection.tracer.code
     if tracer is not None:
         agent = Code(tracer.value, tracer.scheme, clean_text(tracer.meaning, 64) or tracer.value)
-        descriptors.append(sr.CodeContentItem(codes.RADIOPHARMACEUTICAL, agent, context))
-    images = [
-        sr.ImageContentItem(
-            codes.SOURCE,
-            referenced_sop_class_uid=str(instance.header.SOPClassUID),
-            referenced_sop_instance_uid=instance.sop_instance_uid,
-            relationship_type=_RELATION.CONTAINS,
-        )
-        for instance in unique_instances(pet)
-    ]
-    group = _container(codes.IMAGE_LIBRARY_GROUP, _RELATION.CONTAINS, [*descriptors, *images])
-    return _container(codes.IMAGE_LIBRARY, _RELATION.CONTAINS, [group])
+        yield code(context, codes.RADIOPHARMACEUTICAL, agent)
 
 
-def _evaluation(statement: Statement) -> sr.ContentItem:
+def _evaluation(statement: Statement) -> bytes:
     """A row of the Qualitative Evaluations container: a code where there is one, else text."""
     if isinstance(statement.value, str):
-        text = clean_text(statement.value, _TEXT_LIMIT)
-        return sr.TextContentItem(statement.concept, text, _RELATION.CONTAINS)
-    return sr.CodeContentItem(statement.concept, statement.value, _RELATION.CONTAINS)
+        return plain_text(Relation.CONTAINS, statement.concept, clean_text(statement.value, _TEXT_LIMIT))
+    return code(Relation.CONTAINS, statement.concept, statement.value)
 
 
-def _evidence(quantified: Quantified, identity: Identity, region: SrRegion) -> list[Dataset]:
-    """Every instance that the report refers to; the first stands for patient and study too."""
-    pet = quantified.segmented.volumes.pet
-    study_uid = quantified.selection.case.study.study_instance_uid
-    evidence = [reference(instance, study_uid) for instance in unique_instances(pet)]
-    evidence[0].update(patient_and_study(pet.instances[0].header, study_uid))
-    drop_names(evidence[0])
+def _evidence(quantified: Quantified, identity: Identity, region: SrRegion) -> bytes:
+    """Every instance that the report refers to (PS3.3 C.17.2, SOP Instance Reference macro)."""
+    pet_series = quantified.selection.pet.series_instance_uid
+    instances = unique_instances(quantified.segmented.volumes.pet)
+    series = [_series(pet_series, references("ReferencedSOPSequence", instances))]
     if region is SrRegion.SEGMENT and quantified.lesions:
-        segmentation = Dataset()
-        segmentation.StudyInstanceUID = study_uid
-        segmentation.SeriesInstanceUID = identity.uid("seg/series")
-        segmentation.SOPClassUID = SEG_CLASS_UID
-        segmentation.SOPInstanceUID = identity.uid("seg/instance")
-        evidence.append(segmentation)
-    return evidence
+        segmentation = item(*reference(SEG_CLASS_UID, identity.uid("seg/instance")))
+        series.append(_series(identity.uid("seg/series"), sequence("ReferencedSOPSequence", [segmentation])))
+    return _study(quantified.selection.case.study.study_instance_uid, series)
 
 
-def _predecessor(result: SupersededResult) -> Dataset:
-    """An earlier report, as highdicom wants it."""
-    document = Dataset()
-    document.StudyInstanceUID = result.study_instance_uid
-    document.SeriesInstanceUID = result.series_instance_uid
-    document.SOPClassUID = result.sop_class_uid
-    document.SOPInstanceUID = result.sop_instance_uid
-    return document
+def _predecessors(supersedes: Sequence[SupersededResult]) -> Iterator[bytes]:
+    """The earlier reports that this one replaces; the sequence is absent when there are none."""
+    if supersedes:
+        yield sequence("PredecessorDocumentsSequence", map(_predecessor, supersedes))
+
+
+def _predecessor(result: SupersededResult) -> bytes:
+    """An earlier report that this one replaces."""
+    document = item(*reference(result.sop_class_uid, result.sop_instance_uid))
+    series = _series(result.series_instance_uid, sequence("ReferencedSOPSequence", [document]))
+    return _study(result.study_instance_uid, [series])
+
+
+def _series(series_instance_uid: str, instances: bytes) -> bytes:
+    return item(instances, text("SeriesInstanceUID", series_instance_uid))
+
+
+def _study(study_instance_uid: str, series: Sequence[bytes]) -> bytes:
+    return item(sequence("ReferencedSeriesSequence", series), text("StudyInstanceUID", study_instance_uid))

@@ -14,6 +14,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+import scipy.ndimage
 import SimpleITK as sitk
 
 from app.run import run
@@ -116,8 +117,11 @@ def test_patient_end_to_end(patient: str, unpacked: Callable[[str], Path], tmp_p
     suv = sitk.GetArrayFromImage(image)  # Units GML, SUVType BW: stored × slope is SUVbw
     masks = masks_by_position(tmp_path / "seg.dcm", image) if results["lesions"] else {}
     assert_lesions_agree(results, suv, masks)
-    if results["lesions"]:
-        assert results["lesions"][0]["suv_max_g_ml"] == pytest.approx(suv.max(), rel=1e-4)
+    voxel_ml = float(np.prod(image.GetSpacing())) / 1000
+    labels, count = scipy.ndimage.label(suv >= 4.0, np.ones((3, 3, 3)))
+    volumes = np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel_ml
+    expected = sorted(volumes[volumes >= 3.0])
+    assert sorted(lesion["volume_ml"] for lesion in results["lesions"]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_whole_body_and_crop_of_one_patient_agree(unpacked: Callable[[str], Path], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 
 from operators.domain import Claim, Destination, Job, ResultProfile, SrRegion
 from operators.results.seg import write_seg
@@ -52,6 +53,9 @@ def run(name, *arguments):
 CASES = {
     "two lesions": {"job": BOTH},
     "lesions, not uptake": {"job": BOTH, "claim": Claim.LESION},
+    "one lesion": {"job": BOTH, "centres": ((3, 6, 6),)},
+    "frames of no whole bytes": {"job": BOTH, "shape": (12, 23, 21)},
+    "lossy source": {"job": BOTH, "header": {"LossyImageCompression": "01"}},
     "no lesions": {"job": BOTH, "centres": ()},
     "multi-frame": {"job": BOTH, "multiframe": True},
     "type 2 lacking": {"job": BOTH, "lacking": ("AccessionNumber", "StudyID", "PatientName", "PatientSex")},
@@ -66,8 +70,9 @@ def test_dciodvfy_finds_no_error(tmp_path, case):
         assert not [line for line in said.splitlines() if line.startswith("Error")], said
 
 
-def test_dcmqi_reads_the_segments_voxels(tmp_path):
-    quantified = build(hole=True)
+@pytest.mark.parametrize("shape", [(12, 24, 20), (12, 23, 21)])
+def test_dcmqi_reads_the_segments_voxels(tmp_path, shape):
+    quantified = build(hole=True, shape=shape)
     (seg,) = write_seg(quantified, PROFILE, tmp_path)
     run(
         "segimage2itkimage",
@@ -81,10 +86,25 @@ def test_dcmqi_reads_the_segments_voxels(tmp_path):
         "nii",
     )
     for lesion in quantified.lesions:
-        image = np.asarray(nibabel.load(next(tmp_path.glob(f"out-{lesion.number}.nii*"))).dataobj)
-        assert np.count_nonzero(image) == lesion.voxels
+        image = nibabel.load(next(tmp_path.glob(f"out-{lesion.number}.nii*")))
+        found = np.argwhere(np.asarray(image.dataobj))
+        assert len(found) == lesion.voxels
+        # NIfTI is RAS, DICOM is LPS.
+        positions = (found @ image.affine[:3, :3].T + image.affine[:3, 3]) * [-1, -1, 1]
+        indices = np.argwhere(lesion.mask) + [side.start for side in lesion.box]
+        expected = quantified.segmented.volumes.pet.geometry.to_lps(indices)
+        np.testing.assert_allclose(sorted(positions.round(3).tolist()), sorted(expected.tolist()), atol=1e-3)
         voxel_ml = quantified.segmented.volumes.pet.geometry.voxel_volume_ml
         assert lesion.voxels * voxel_ml == pytest.approx(lesion.volume_ml)
+
+
+def test_simpleitk_reads_the_segments_voxels(tmp_path):
+    """Of frames of whole bytes: of others GDCM adds voxels, other ones each time, of any SEG."""
+    quantified = build()
+    (seg,) = write_seg(quantified, PROFILE, tmp_path)
+    found = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(seg.path))
+    assert found.shape == (10, 24, 20)
+    assert np.count_nonzero(found) == sum(lesion.voxels for lesion in quantified.lesions)
 
 
 def test_dcmqi_reads_the_reports_numbers(tmp_path):

@@ -53,3 +53,18 @@ def test_at_most_five_lesions_get_a_slice(make, profile, tmp_path):
     centres = tuple((3, y, x) for y in (3, 10, 17) for x in (3, 10, 16))
     files = write_pictures(make(centres=centres, suv=20), profile, tmp_path)
     assert len(files) == 6
+
+
+@pytest.mark.parametrize(
+    ("with_ct", "colours"),
+    [(False, [(255, 255, 255), (0, 0, 0)]), (True, [(0, 0, 0), (255, 255, 0)])],
+)
+def test_scale_is_in_the_colours_of_the_pet(make, profile, tmp_path, with_ct, colours):
+    picture = Image.open(write_pictures(make(with_ct=with_ct), profile, tmp_path)[1].path)
+    row = picture.height - 15
+    assert [picture.getpixel((picture.width - left, row)) for left in (96, 33)] == colours
+
+
+def test_projections_scale_is_grey_though_there_is_a_ct(make, profile, tmp_path):
+    picture = Image.open(write_pictures(make(with_ct=True), profile, tmp_path)[0].path)
+    assert picture.getpixel((picture.width - 33, picture.height - 15)) == (0, 0, 0)

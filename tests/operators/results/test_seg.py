@@ -1,15 +1,19 @@
 """The segmentation holds the lesions' voxels, on the PET's planes, and says what they are."""
 
+import tracemalloc
 from dataclasses import replace
 
 import highdicom
 import numpy as np
 import pydicom
 import pytest
+from highdicom._standard_utils import get_module_attribute_map
 
 from operators.domain import Claim
+from operators.errors import ResultRefusal
 from operators.results.identity import identify
 from operators.results.seg import write_seg
+from operators.results.sr import write_srs
 from operators.results.tracking import track
 
 
@@ -161,3 +165,79 @@ def test_more_than_255_segments(make, profile, tmp_path):
         ].sum()
         == 1
     )
+
+
+@pytest.mark.parametrize("shape", [(12, 24, 20), (12, 23, 21)])
+def test_pixels_are_packed_without_a_gap_between_frames(make, profile, tmp_path, shape):
+    segmentation, _ = written(make(shape=shape), profile, tmp_path)
+    bits = int(segmentation.NumberOfFrames) * shape[1] * shape[2]
+    assert len(segmentation.PixelData) == (bits + 15) // 16 * 2
+    whole = np.unpackbits(np.frombuffer(segmentation.PixelData, np.uint8), bitorder="little")
+    np.testing.assert_array_equal(whole[:bits], segmentation.pixel_array.ravel())
+    assert not whole[bits:].any()
+
+
+def test_frame_refers_to_its_plane_voxel_by_voxel(make, profile, tmp_path):
+    segmentation, _ = written(make(), profile, tmp_path)
+    groups = segmentation.PerFrameFunctionalGroupsSequence[0]
+    derivation = groups.DerivationImageSequence[0]
+    source = derivation.SourceImageSequence[0]
+    assert source.SpatialLocationsPreserved == "YES"
+    assert source.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
+    assert derivation.DerivationCodeSequence[0].CodeValue == "113076"
+    frames = segmentation.PerFrameFunctionalGroupsSequence
+    indices = [frame.FrameContentSequence[0].DimensionIndexValues for frame in frames]
+    assert indices == [[1, place] for place in range(5, 10)] + [[2, place] for place in range(1, 6)]
+
+
+def test_referenced_instances_are_those_with_a_lesion(make, profile, tmp_path):
+    segmentation, _ = written(make(), profile, tmp_path)
+    (series,) = segmentation.ReferencedSeriesSequence
+    uids = [item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence]
+    assert series.SeriesInstanceUID == "1.2.3.2"
+    assert uids == [f"1.2.3.5.{z + 1}" for z in range(1, 10)]
+    assert uids == [item.ReferencedSOPInstanceUID for item in segmentation.SourceImageSequence]
+
+
+def test_dimension_uids_derive_from_the_input(make, profile, tmp_path):
+    segmentation, _ = written(make(), profile, tmp_path)
+    uid = identify(make(), profile).uid("seg/dimensions")
+    items = (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence)
+    assert {item.DimensionOrganizationUID for item in items} == {uid}
+
+
+@pytest.mark.parametrize(
+    ("centres", "organization"), [(((3, 6, 6),), "3D"), (((3, 6, 6), (7, 15, 12)), None)]
+)
+def test_one_lesion_without_a_gap_is_a_volume(make, profile, tmp_path, centres, organization):
+    segmentation, _ = written(make(centres=centres), profile, tmp_path)
+    assert segmentation.get("DimensionOrganizationType") == organization
+
+
+def test_refuses_more_segments_than_a_segmentation_holds(make, profile, tmp_path):
+    quantified = make(centres=((3, 6, 6),))
+    crowd = replace(quantified, lesions=quantified.lesions * 65536)
+    with pytest.raises(ResultRefusal) as refusal:
+        write_seg(crowd, profile, tmp_path)
+    assert refusal.value.code == "SEG_TOO_LARGE"
+    assert not list(tmp_path.iterdir())
+
+
+def test_standards_table_is_never_loaded(make, profile, tmp_path):
+    get_module_attribute_map.cache_clear()
+    write_seg(make(), profile, tmp_path)
+    write_srs(make(), profile, tmp_path)
+    assert get_module_attribute_map.cache_info().currsize == 0
+
+
+@pytest.mark.parametrize("frames", [20, 200])
+def test_memory_does_not_grow_with_the_frames(make, profile, tmp_path, frames):
+    quantified = make(shape=(frames, 256, 256), centres=((3, 6, 6),))
+    (lesion,) = quantified.lesions
+    box = (slice(0, frames), slice(0, 256), slice(0, 4))
+    tall = replace(quantified, lesions=(replace(lesion, box=box, mask=np.ones((frames, 256, 4), bool)),))
+    tracemalloc.start()
+    write_seg(tall, profile, tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 << 20
