@@ -13,13 +13,18 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 def main() -> int:
     """Run the MAP on the paths of the command line or of the environment."""
     from app.run import prepare_holoscan, run
-    from app.settings import Settings
+    from app.settings import SettingsError, read_settings
 
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"settings: {error}\n")
+        return 2
     prepare_holoscan()
     from monai.deploy.core import init_app_context
 
     context = init_app_context(sys.argv)
-    code, _ = run(Path(context.input_path), Path(context.output_path), Settings())
+    code, _ = run(Path(context.input_path), Path(context.output_path), settings)
     return int(code)
 
 

@@ -35,6 +35,8 @@ def run(
     from app.report import print_results, progress
     from app.run import run as run_map
 
+    if output_folder.exists() and not output_folder.is_dir():
+        _fail(f"{output_folder} is not a folder")
     settings = _settings(device=device)
     with progress() as listener:
         code, trace = run_map(input_folder, output_folder, settings, method=method, listener=listener)
@@ -49,6 +51,8 @@ def suv(
     nifti: Annotated[Path | None, typer.Option(help="Write the SUVbw volume to this .nii.gz file.")] = None,
 ) -> None:
     """Compute SUVbw of one PET series alone; exit code 2 when it is refused."""
+    if nifti is not None and not nifti.name.endswith((".nii", ".nii.gz")):
+        _fail(f"{nifti}: the name of a NIfTI file ends in .nii or .nii.gz")
     from app.suv import run_suv
 
     raise typer.Exit(run_suv(series_folder, json, nifti))
@@ -92,13 +96,11 @@ def version() -> None:
 
 
 def _settings(**options: str | None) -> Settings:
-    from pydantic import ValidationError
-
-    from app.settings import Settings
+    from app.settings import SettingsError, read_settings
 
     try:
-        return Settings.model_validate({name: value for name, value in options.items() if value is not None})
-    except (ValidationError, FileNotFoundError) as error:
+        return read_settings(**options)
+    except SettingsError as error:
         _fail(f"settings: {error}")
 
 

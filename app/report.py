@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from operators.trace import Listener, Trace
@@ -43,20 +45,19 @@ def print_results(output: Path, trace: Trace) -> None:
 def _print_study(console: Console, folder: Path, results: dict[str, Any]) -> None:
     if results["status"] == "refused":
         reason = results["reason"]
-        tag = f" [dim]{reason['tag']}[/dim]" if reason.get("tag") else ""
-        console.print(f"[bold red]refused[/bold red] {reason['code']}: {reason['sentence']}{tag}")
+        tag = f" [dim]{escape(reason['tag'])}[/dim]" if reason.get("tag") else ""
+        console.print(f"[bold red]refused[/bold red] {reason['code']}: {escape(reason['sentence'])}{tag}")
     else:
         console.print(_lesion_table(results))
         console.print(f"[bold]{results['totals']['withheld'] or 'Tumour totals are in results.json.'}[/bold]")
         for note in results["notes"]:
-            console.print(f"[yellow]{note['code']}[/yellow] {note['sentence']}")
-    for entry in results["set_aside"]:
-        console.print(
-            f"[dim]set aside {entry['path']}: {entry['code']} {entry['reason']}[/dim]", soft_wrap=True
-        )
+            console.print(f"[yellow]{note['code']}[/yellow] {escape(note['sentence'])}")
+    # Names of files may be names of patients, and a terminal's output ends in logs: codes and counts only.
+    for code, count in sorted(Counter(entry["code"] for entry in results["set_aside"]).items()):
+        console.print(f"[dim]set aside: {count} {code}, listed in results.json[/dim]")
     for file in results.get("files", []):
-        console.print(f"{file['kind']:>8}  {folder / file['path']}", soft_wrap=True)
-    console.print(f" results  {folder / 'results.json'}", soft_wrap=True)
+        console.print(f"{file['kind']:>8}  {escape(str(folder / file['path']))}", soft_wrap=True)
+    console.print(f" results  {escape(str(folder / 'results.json'))}", soft_wrap=True)
 
 
 def _lesion_table(results: dict[str, Any]) -> Table:
@@ -65,10 +66,18 @@ def _lesion_table(results: dict[str, Any]) -> Table:
         f"{p['name']} {p['value']:g} {p['unit']}".removesuffix(" 1") for p in segmentation["parameters"]
     )
     table = Table(
-        title=f"{results['protocol']['title']}: {segmentation['claim']}",
-        caption=f"{segmentation['title']} ({parameters}). {results['statement']}",
+        title=escape(f"{results['protocol']['title']}: {segmentation['claim']}"),
+        caption=escape(f"{segmentation['title']} ({parameters}). {results['statement']}"),
     )
-    for heading in ("", "SUVmax g/ml", "SUVmean g/ml", "SUVpeak g/ml", "volume ml", "TLG g", "diameter mm"):
+    for heading in (
+        "",
+        "SUVmax g/ml",
+        "SUVmean g/ml",
+        "SUVpeak local g/ml",
+        "volume ml",
+        "TLG g",
+        "diameter mm",
+    ):
         table.add_column(heading, justify="right")
     for lesion in results["lesions"]:
         numbers = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import resource
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from app.settings import Settings
 from operators.domain import ResultProfile, RunFacts
-from operators.errors import ProtocolRefusal
+from operators.errors import InputRefusal, ProtocolRefusal
 from operators.trace import Listener, Trace, peak_memory_mib
 
 STACK_BYTES = 32 * 1024 * 1024
@@ -82,6 +83,10 @@ def run(
         sr_series_number=settings.sr_series_number,
     )
     output_path.mkdir(parents=True, exist_ok=True)
+    if output_path.resolve() == input_path.resolve():
+        sentence = "The folder of the results is the input folder; results need a folder of their own."
+        trace.input_refusal = InputRefusal("OUTPUT_IS_INPUT", sentence)
+        return _refuse(trace, versions, settings, output_path)
     remove_former_results(output_path)
     try:
         protocols = load_protocols(settings.protocols)
@@ -96,9 +101,11 @@ def run(
         versions=versions,
         device=settings.device,
         method=method,
-        writers={name: WRITERS[name] for name in settings.results},
+        writers={"seg": WRITERS["seg"], **{name: WRITERS[name] for name in settings.results}},
         trace=trace,
     )
+    # What the imports have left would be looked through at each collection: half the time of loading.
+    gc.freeze()
     application.run()
     if trace.input_refusal:
         return _refuse(trace, versions, settings, output_path)

@@ -10,13 +10,14 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
+from yaml import YAMLError
 
 SETTINGS_VARIABLE = "THERAMAP_SETTINGS"
 
@@ -34,8 +35,8 @@ class Settings(BaseSettings):
     device_serial_number: str = Field(default="none", min_length=1, max_length=64)
     seg_series_number: int = Field(default=9301, ge=1, le=2**31 - 1)
     sr_series_number: int = Field(default=9302, ge=1, le=2**31 - 1)
-    results: tuple[Literal["seg", "sr", "pictures"], ...] = ("seg", "sr", "pictures")
-    """Which results are written beside results.json."""
+    results: tuple[Literal["sr", "pictures"], ...] = ("sr", "pictures")
+    """Which results are written beside the SEG and results.json."""
 
     @classmethod
     def settings_customise_sources(
@@ -48,6 +49,24 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the command line, the environment, then the file."""
         return init_settings, env_settings, _file_source(settings_cls)
+
+
+class SettingsError(Exception):
+    """A setting is unknown, out of range, or in a file that is not there."""
+
+
+def read_settings(**options: str | None) -> Settings:
+    """Read the settings; options of the command line that are None are left to the other sources.
+
+    Raises
+    ------
+    SettingsError
+        Naming the setting at fault.
+    """
+    try:
+        return Settings.model_validate({name: value for name, value in options.items() if value is not None})
+    except (ValidationError, OSError, YAMLError) as error:
+        raise SettingsError(str(error)) from error
 
 
 def _file_source(settings_cls: type[BaseSettings]) -> YamlConfigSettingsSource:

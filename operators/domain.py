@@ -378,6 +378,11 @@ class Volumes:
     """HU."""
     notes: tuple[Note, ...]
 
+    @property
+    def all_notes(self) -> tuple[Note, ...]:
+        """The notes of every step so far, in the order of flow."""
+        return (*self.selection.notes, *self.notes, *self.suv.notes)
+
 
 # ---- segment -----------------------------------------------------------------------------------
 
@@ -430,6 +435,11 @@ class Segmented:
     claim: Claim
     algorithm: Algorithm
     notes: tuple[Note, ...]
+
+    @property
+    def all_notes(self) -> tuple[Note, ...]:
+        """The notes of every step so far, in the order of flow."""
+        return (*self.volumes.all_notes, *self.notes)
 
 
 # ---- quantify ----------------------------------------------------------------------------------
@@ -497,14 +507,7 @@ class Quantified:
     @property
     def all_notes(self) -> tuple[Note, ...]:
         """The notes of every step, in the order of flow."""
-        volumes = self.segmented.volumes
-        return (
-            *volumes.selection.notes,
-            *volumes.notes,
-            *volumes.suv.notes,
-            *self.segmented.notes,
-            *self.notes,
-        )
+        return (*self.segmented.all_notes, *self.notes)
 
 
 # ---- results -----------------------------------------------------------------------------------

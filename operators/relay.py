@@ -67,9 +67,23 @@ def _case(record: Record) -> Case:
 def _refused(record: Record, refusal: Refusal) -> Refused:
     selection = _selection(record)
     decisions: tuple[SeriesDecision, ...] = ()
-    notes: tuple[Note, ...] = ()
     if selection is not None:
-        decisions, notes = selection.decisions, selection.notes
+        decisions = selection.decisions
     elif isinstance(refusal, SelectionRefusal):
         decisions = refusal.decisions
-    return Refused(_case(record), refusal, decisions, notes)
+    return Refused(_case(record), refusal, decisions, _notes(record))
+
+
+def _notes(record: Record) -> tuple[Note, ...]:
+    """The notes of every step so far, in the order of flow."""
+    match record:
+        case Case():
+            return ()
+        case Selection():
+            return record.notes
+        case Volumes():
+            return record.all_notes
+        case Segmented():
+            return record.all_notes
+        case Quantified():
+            return record.all_notes

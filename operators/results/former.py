@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 
-FILE_NAME = "results.json"
+OURS = re.compile(r"(results\.json|seg\.dcm|sr(-\w+)?\.dcm|mip\.png|lesion-\d+\.png)(\.part)?")
+"""The names that results are written under."""
+STUDY_FOLDER = re.compile(r"[0-9a-f]{16}")
+"""The name of one study's folder where a run had several."""
 
 
 def remove_former_results(output: Path) -> None:
-    """Remove what an earlier run wrote into a folder and the folders of its studies.
+    """Remove what an earlier run wrote into a folder and into the folders of its studies.
 
-    Only files that an earlier ``results.json`` lists are removed, and that file last, so that a run which is
-    killed here leaves them findable. Anything else in the folder is somebody else's.
+    Files by other names, and other folders, are somebody else's and stay.
 
     Parameters
     ----------
     output : Path
-        Folder of the results.
+        Folder of the results; never the input folder.
     """
-    for listing in (output / FILE_NAME, *sorted(output.glob(f"*/{FILE_NAME}"))):
-        if listing.is_file():
-            for path in _listed(listing):
-                path.unlink(missing_ok=True)
-            listing.unlink()
-
-
-def _listed(listing: Path) -> list[Path]:
-    """Return the files that a results.json lists, of which only plain names beside it are believed."""
-    try:
-        files = json.loads(listing.read_text(encoding="utf-8"))["files"]
-        names = [str(file["path"]) for file in files]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
-    return [
-        listing.parent / name for name in names if name == Path(name).name and name not in ("", ".", "..")
-    ]
+    studies = [path for path in output.iterdir() if STUDY_FOLDER.fullmatch(path.name) and path.is_dir()]
+    for folder in (output, *studies):
+        for path in folder.iterdir():
+            if OURS.fullmatch(path.name) and (path.is_file() or path.is_symlink()):
+                path.unlink()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operators.domain import Lesion, Quantified, SrRegion, Volume
 from operators.results import codes
@@ -76,7 +77,15 @@ def image_regions(lesion: Lesion, pet: Volume) -> Iterator[bytes]:
     for plane in planes:
         source = image(Relation.SELECTED_FROM, codes.SOURCE, plane_reference(pet, plane))
         for contour in contours(lesion.mask[plane - z.start]):
-            yield polyline(Relation.CONTAINS, codes.IMAGE_REGION, contour + offset, source)
+            yield polyline(Relation.CONTAINS, codes.IMAGE_REGION, _no_rectangle(contour) + offset, source)
+
+
+def _no_rectangle(contour: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A closed contour of more than five points: some viewers take five for a rectangle and give up on it."""
+    if len(contour) != 5:
+        return contour
+    middle = (contour[:1] + contour[1:2]) / 2
+    return np.concatenate([contour[:1], middle, contour[1:]])
 
 
 def _referenced_segment(quantified: Quantified, lesion: Lesion, identity: Identity) -> Iterator[bytes]:
@@ -98,15 +107,14 @@ def _algorithm(quantified: Quantified) -> Iterator[bytes]:
 
 
 def _measurements(lesion: Lesion, tracer: str) -> Iterator[bytes]:
-    """The lesion's numbers (TID 1419); what could not be computed is absent."""
+    """The lesion's numbers (TID 1419); what could not be computed is absent.
+
+    In an order that reads well where a viewer shows only the first five, and only by their concepts.
+    """
     suv = (codes.SUVBW, codes.GRAMS_PER_ML_SUVBW)
     uptake = codes.TOTAL_LESION_GLYCOLYSIS if tracer == "fdg" else codes.TOTAL_LESION_UPTAKE
     rows = (
         (*suv, lesion.suv_max, codes.MAXIMUM, codes.SUVBW_METHOD),
-        (*suv, lesion.suv_mean, codes.MEAN, codes.SUVBW_METHOD),
-        (*suv, lesion.suv_min, codes.MINIMUM, codes.SUVBW_METHOD),
-        (*suv, lesion.suv_sd, codes.STANDARD_DEVIATION, codes.SUVBW_METHOD),
-        (*suv, lesion.suv_peak_global, codes.PEAK, codes.GLOBAL_PEAK_METHOD),
         # A name of its own: readers that pass over methods would take it for the peak above.
         (codes.SUVBW_LOCAL_PEAK, codes.GRAMS_PER_ML_SUVBW, lesion.suv_peak_local, None, None),
         (codes.METABOLIC_VOLUME, codes.CUBIC_CENTIMETRE, lesion.volume_ml, None, codes.VOXEL_SUM_METHOD),
@@ -118,6 +126,10 @@ def _measurements(lesion: Lesion, tracer: str) -> Iterator[bytes]:
             codes.MAXIMUM,
             codes.VOXEL_CENTRES_METHOD,
         ),
+        (*suv, lesion.suv_mean, codes.MEAN, codes.SUVBW_METHOD),
+        (*suv, lesion.suv_sd, codes.STANDARD_DEVIATION, codes.SUVBW_METHOD),
+        (*suv, lesion.suv_min, codes.MINIMUM, codes.SUVBW_METHOD),
+        (*suv, lesion.suv_peak_global, codes.PEAK, codes.GLOBAL_PEAK_METHOD),
     )
     for name, unit, value, derivation, method in rows:
         if value is not None and math.isfinite(value):

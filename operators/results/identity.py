@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from operators.domain import Quantified, ResultProfile
 from operators.errors import ResultRefusal
 from operators.results.headers import date_of, date_time_of, text_of, time_of
+from operators.volume.columns import column
 
 _STATED_TIMES = (
     ("StudyDate", "StudyTime"),
@@ -72,11 +73,12 @@ def identify(quantified: Quantified, profile: ResultProfile) -> Identity:
     ResultRefusal
         ``TIME_UNKNOWN``: neither ``job.json`` nor the study states a time.
     """
-    content = json.dumps(_determinants(quantified, profile), sort_keys=True, default=str)
-    return Identity(hashlib.sha256(content.encode()).hexdigest(), _time(quantified))
+    time = _time(quantified)
+    content = json.dumps(_determinants(quantified, profile, time), sort_keys=True, default=str)
+    return Identity(hashlib.sha256(content.encode()).hexdigest(), time)
 
 
-def _determinants(quantified: Quantified, profile: ResultProfile) -> dict[str, object]:
+def _determinants(quantified: Quantified, profile: ResultProfile, time: datetime) -> dict[str, object]:
     """Everything that decides what a result says, as plain values."""
     selection = quantified.selection
     volumes = quantified.segmented.volumes
@@ -90,7 +92,7 @@ def _determinants(quantified: Quantified, profile: ResultProfile) -> dict[str, o
         "protocol": (selection.protocol.name, selection.protocol.digest),
         "tracer": asdict(selection.tracer),
         "job": job.digest,
-        "job_time": job.time,
+        "time": time,
         "supersedes": [asdict(result) for result in job.supersedes],
         "corrected": volumes.suv.corrected,
         "notes": [asdict(note) for note in quantified.all_notes],
@@ -108,7 +110,7 @@ def _time(quantified: Quantified) -> datetime:
     ]
     if selection.case.job.time is not None:
         return _wall_clock(selection.case.job.time, headers[0])
-    stated = [moment for header in headers for moment in _stated(header)]
+    stated = list(_stated(headers))
     if not stated:
         raise ResultRefusal(
             "TIME_UNKNOWN",
@@ -119,15 +121,14 @@ def _time(quantified: Quantified) -> datetime:
     return max(stated)
 
 
-def _stated(header: Dataset) -> Iterator[datetime]:
-    """The moments that a header states."""
+def _stated(headers: Sequence[Dataset]) -> Iterator[datetime]:
+    """The moments that headers state."""
     for date_keyword, time_keyword in _STATED_TIMES:
-        day, moment = date_of(header, date_keyword), time_of(header, time_keyword)
-        if day is not None and moment is not None:
-            yield datetime.combine(day, moment)
-    acquired = date_time_of(header, "AcquisitionDateTime")
-    if acquired is not None:
-        yield acquired
+        days, moments = column(headers, date_keyword, date_of), column(headers, time_keyword, time_of)
+        for day, moment in set(zip(days, moments, strict=True)):
+            if day is not None and moment is not None:
+                yield datetime.combine(day, moment)
+    yield from filter(None, column(headers, "AcquisitionDateTime", date_time_of))
 
 
 def _wall_clock(moment: datetime, header: Dataset) -> datetime:
@@ -136,7 +137,7 @@ def _wall_clock(moment: datetime, header: Dataset) -> datetime:
         return moment
     offset = text_of(header, "TimezoneOffsetFromUTC")
     if len(offset) == 5 and offset[0] in "+-" and offset[1:].isdecimal():
-        minutes = int(offset[1:3]) * 60 + int(offset[3:])
+        minutes = min(int(offset[1:3]) * 60 + int(offset[3:]), 14 * 60)  # no zone is farther away
         zone = timezone(timedelta(minutes=minutes if offset[0] == "+" else -minutes))
         moment = moment.astimezone(zone)
     return moment.replace(tzinfo=None)

@@ -89,7 +89,8 @@ class ManifestOperator(Operator):
         if isinstance(outcome, Refused):
             _discard(files)
             files = []
-        facts = RunFacts(self._versions, self._device, self._trace.timings_s(case.output), peak_memory_mib())
+        device = self._device if isinstance(outcome, Refused) else outcome.segmented.algorithm.device
+        facts = RunFacts(self._versions, device, self._trace.timings_s(case.output), peak_memory_mib())
         path = write_results(outcome, tuple(files), facts, self._profile, case.output)
         self._trace.finish(Outcome("refused" if isinstance(outcome, Refused) else "completed", path))
 

@@ -45,7 +45,8 @@ def impression(quantified: Quantified) -> str:
     count = len(quantified.lesions)
     is_uptake = quantified.segmented.claim is Claim.UPTAKE
     if count == 0:
-        return f"No {'uptake above the threshold' if is_uptake else 'lesion'} was found."
+        what = "region of uptake above the threshold" if is_uptake else "lesion"
+        return f"No {what}{_of_size(quantified)} was found."
     noun = "region of uptake above threshold" if is_uptake else "lesion"
     plural = noun if count == 1 else noun.replace("region", "regions").replace("lesion", "lesions")
     found = (
@@ -54,6 +55,13 @@ def impression(quantified: Quantified) -> str:
     if is_uptake:
         found += " Physiological uptake has not been removed: a region need not be disease."
     return found
+
+
+def _of_size(quantified: Quantified) -> str:
+    """The volume below which the method leaves regions out: without it, the negative would be false."""
+    parameters = {p.name: p.value for p in quantified.segmented.algorithm.parameters}
+    smallest_ml = parameters.get("min_volume_ml", 0.0)
+    return f" of at least {smallest_ml:g} ml" if smallest_ml > 0 else ""
 
 
 def _method(quantified: Quantified) -> str:

@@ -7,6 +7,7 @@ pass for a default.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -23,6 +24,7 @@ from operators.errors import InputRefusal
 from operators.study.headers import JOB_FILE
 
 SIZE_LIMIT_BYTES = 2**20
+EARLIEST_YEAR, LATEST_YEAR = 1900, 2200
 
 
 def read_job(root: Path) -> Job:
@@ -96,8 +98,8 @@ def _pointer(error: ValidationError) -> str:
 
 
 def _fault(error: ValidationError) -> str:
-    """Return what is wrong, without a whole document in the sentence."""
-    return error.message if len(error.message) <= 200 else f"{error.message[:197]}..."
+    """Return what is wrong, without the value: it could name a patient."""
+    return f"the schema's rule {error.validator!r} does not hold"
 
 
 def _invalid(pointer: str, fault: str) -> InputRefusal:
@@ -127,7 +129,10 @@ def _job(content: Mapping[str, Any]) -> Job:
         clinical=dict(content.get("clinical", {})),
         corrections=tuple(_correction(i, item) for i, item in enumerate(content.get("corrections", ()))),
         method=options.get("method"),
-        method_parameters={k: float(v) for k, v in options.get("method_parameters", {}).items()},
+        method_parameters={
+            name: _number(value, f"/options/method_parameters/{name}")
+            for name, value in options.get("method_parameters", {}).items()
+        },
         protocol=options.get("protocol"),
         destinations=destinations,
         digest=sha256(canonical.encode()).hexdigest(),
@@ -137,7 +142,7 @@ def _job(content: Mapping[str, Any]) -> Job:
 def _correction(index: int, item: Mapping[str, Any]) -> Correction:
     return Correction(
         attribute=item["attribute"],
-        value=item["value"],
+        value=_value(item["value"], f"/corrections/{index}/value"),
         reason=item["reason"],
         author=item["author"],
         time=_time(item["time"], f"/corrections/{index}/time"),
@@ -145,8 +150,25 @@ def _correction(index: int, item: Mapping[str, Any]) -> Correction:
     )
 
 
+def _value(value: str | float, pointer: str) -> str | float:
+    return value if isinstance(value, str) else _number(value, pointer)
+
+
+def _number(value: float, pointer: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise _invalid(pointer, "the number is too large") from error
+    if not math.isfinite(number):
+        raise _invalid(pointer, "it is not a finite number")
+    return number
+
+
 def _time(value: str, pointer: str) -> datetime:
     try:
-        return datetime.fromisoformat(value)
+        time = datetime.fromisoformat(value)
     except ValueError as error:
-        raise _invalid(pointer, f"{value} is not a time") from error
+        raise _invalid(pointer, "it is not a time") from error
+    if not EARLIEST_YEAR <= time.year <= LATEST_YEAR:
+        raise _invalid(pointer, f"its year is not between {EARLIEST_YEAR} and {LATEST_YEAR}")
+    return time

@@ -55,9 +55,13 @@ def load_cases(root: Path, output: Path, method: str | None = None) -> tuple[Cas
         sentence = "The input folder holds no DICOM file that can be read."
         raise InputRefusal("NO_DICOM", sentence, set_aside=set_aside)
     current, others = _current(group_studies(instances), job)
+    _require_unambiguous(job, current)
     set_aside = _by_path((*set_aside, *_not_pet(others, root)))
     folders = _folders(current, output)
-    return tuple(_case(study, job, set_aside, folder) for study, folder in zip(current, folders, strict=True))
+    return tuple(
+        _case(study, job, _not_of_others(set_aside, study, current), folder)
+        for study, folder in zip(current, folders, strict=True)
+    )
 
 
 def group_studies(instances: Iterable[Instance]) -> tuple[Study, ...]:
@@ -100,24 +104,34 @@ def _series(instances: Sequence[Instance]) -> tuple[Series, ...]:
 def _patient_keys(instances: Sequence[Instance]) -> list[str]:
     """Return a hash for each instance of one study, equal for equal patients.
 
-    Patient ID and its issuer (PS3.3 C.2.2); an absent issuer is that of the study's other files with the
-    same ID if they name only one. Without an ID, name and birth date tell patients apart.
+    Patient ID, its issuer and the birth date (PS3.3 C.2.2); where one of the latter is absent it is that of
+    the study's other files with the same ID if they name only one. Without an ID, name and birth date
+    tell patients apart.
     """
     issuers: dict[str, set[str]] = defaultdict(set)
+    births: dict[str, set[str]] = defaultdict(set)
     for instance in instances:
-        issuers[text(instance.header, "PatientID")].add(_issuer(instance.header))
-    return [_patient_key(instance.header, issuers) for instance in instances]
+        patient_id = text(instance.header, "PatientID")
+        issuers[patient_id].add(_issuer(instance.header))
+        births[patient_id].add(text(instance.header, "PatientBirthDate"))
+    return [_patient_key(instance.header, issuers, births) for instance in instances]
 
 
-def _patient_key(header: Dataset, issuers: dict[str, set[str]]) -> str:
+def _patient_key(header: Dataset, issuers: dict[str, set[str]], births: dict[str, set[str]]) -> str:
     patient_id = text(header, "PatientID")
     if patient_id:
-        named = issuers[patient_id] - {""}
-        issuer = next(iter(named)) if len(named) == 1 else _issuer(header)
-        identity = ("id", patient_id, issuer)
+        issuer = _only(issuers[patient_id], _issuer(header))
+        birth = _only(births[patient_id], text(header, "PatientBirthDate"))
+        identity: tuple[str, ...] = ("id", patient_id, issuer, birth)
     else:
         identity = ("name", text(header, "PatientName"), text(header, "PatientBirthDate"))
     return sha256("\0".join(identity).encode()).hexdigest()
+
+
+def _only(named: set[str], own: str) -> str:
+    """Return the one value that the files name, also for a file that names none; else the file's own."""
+    stated = named - {""}
+    return next(iter(stated)) if len(stated) == 1 else own
 
 
 def _issuer(header: Dataset) -> str:
@@ -143,6 +157,23 @@ def _current(studies: Sequence[Study], job: Job) -> tuple[tuple[Study | str, ...
     if not with_pet:
         return candidates, ()
     return with_pet, tuple(study for study in candidates if not _holds_pet(study))
+
+
+def _require_unambiguous(job: Job, current: Sequence[Study | str]) -> None:
+    """Refuse a job whose corrections or clinical inputs could reach the wrong patient, or none."""
+    studies = {study if isinstance(study, str) else study.study_instance_uid for study in current}
+    for correction in job.corrections:
+        if correction.study_instance_uid not in (None, *studies):
+            sentence = "A correction in job.json is for a study that is not processed; nothing was computed."
+            raise InputRefusal("CORRECTION_STUDY_MISSING", sentence, "/corrections")
+    patients = {study.patient_key for study in current if isinstance(study, Study)}
+    unnamed = any(correction.study_instance_uid is None for correction in job.corrections)
+    if len(patients) > 1 and (unnamed or job.clinical):
+        sentence = (
+            "The input folder holds several patients, and job.json does not say whose its corrections or "
+            "clinical inputs are. Send one patient, or name the study of each correction."
+        )
+        raise InputRefusal("JOB_AMBIGUOUS", sentence, "/corrections")
 
 
 def _holds_pet(study: Study) -> bool:
@@ -178,13 +209,32 @@ def _folders(studies: Sequence[Study | str], output: Path) -> list[Path]:
 
 def _case(study: Study | str, job: Job, set_aside: tuple[SetAside, ...], output: Path) -> Case | Refused:
     if isinstance(study, Study):
-        return Case(study, job, set_aside, output)
+        return Case(study, _job_of(study, job), set_aside, output)
     refusal = InputRefusal(
         "CURRENT_STUDY_MISSING",
         f"The job names study {study} as current, but the input folder does not hold it.",
         "(0020,000D) StudyInstanceUID",
     )
     return Refused(Case(Study(study, "", ()), job, set_aside, output), refusal)
+
+
+def _not_of_others(
+    set_aside: tuple[SetAside, ...], study: Study | str, current: Sequence[Study | str]
+) -> tuple[SetAside, ...]:
+    """Leave out what is of another patient's study: names of files may be names of patients."""
+    others = {
+        series.series_instance_uid
+        for other in current
+        if isinstance(other, Study) and other is not study
+        for series in other.series
+    }
+    return tuple(entry for entry in set_aside if entry.series_instance_uid not in others)
+
+
+def _job_of(study: Study, job: Job) -> Job:
+    """Return the job as it concerns one study: another's reports are not superseded by this one's."""
+    own = tuple(item for item in job.supersedes if item.study_instance_uid == study.study_instance_uid)
+    return replace(job, supersedes=own)
 
 
 def _by_path(set_aside: Iterable[SetAside]) -> tuple[SetAside, ...]:

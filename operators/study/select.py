@@ -14,7 +14,7 @@ from operators.domain import Case, Note, Protocol, Role, Selection, SeriesDecisi
 from operators.errors import SelectionRefusal
 from operators.study.evidence import Evidence, gather, stated_slices
 from operators.study.part10 import PET_CLASSES
-from operators.study.tracer import NOT_PET, identify_tracer, matches, radionuclide
+from operators.study.tracer import NOT_PET, identify_tracer, matches, radionuclide, tracer_notes
 
 MIN_SLICES = 4
 """Fewer are a preview or a fragment, not a volume."""
@@ -221,7 +221,8 @@ def _select_pet(
         f"the attenuation-corrected PET, {protocols[best.tracer.protocol].title} by {best.tracer.evidence}",
     )
     _require_whole(best, case, decisions)
-    return best, _pet_notes(best)
+    contradictions = tracer_notes(best.evidence.series.header, protocols, best.tracer)
+    return best, (*_pet_notes(best), *contradictions)
 
 
 def _passed_over(evidence: Evidence, rules: Sequence[_Rule], decisions: _Decisions) -> bool:
@@ -318,7 +319,7 @@ def _require_whole(pet: _Candidate, case: Case, decisions: _Decisions) -> None:
         if entry.code not in HARMLESS and _may_belong(entry, pet.uid):
             raise SelectionRefusal(
                 entry.code,
-                f"A file of the PET cannot be used: {entry.path} {entry.reason}. Send the series again.",
+                f"A file of the PET cannot be used: it {entry.reason}. Send the series again.",
                 "(0008,0018) SOPInstanceUID",
                 decisions.lines,
             )
@@ -330,7 +331,7 @@ def _require_whole(pet: _Candidate, case: Case, decisions: _Decisions) -> None:
     if stated is not None and present < stated and damaged:
         raise SelectionRefusal(
             "PET_INCOMPLETE",
-            f"The PET has {present} of {stated} slices, and {damaged[0].path} cannot be read. "
+            f"The PET has {present} of {stated} slices, and a file of the folder cannot be read. "
             "Send the series again.",
             "(0054,0081) NumberOfSlices",
             decisions.lines,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from operators.domain import Code, Job, Protocol, Tracer
+from operators.domain import Code, Job, Note, Protocol, Tracer
 from operators.errors import SelectionRefusal
 from operators.study.attributes import items, number, text
 
@@ -139,6 +139,18 @@ def identify_tracer(header: Dataset, protocols: Mapping[str, Protocol], job: Job
             RADIOPHARMACEUTICAL_TAG,
         )
     return Tracer(finding.protocol, finding.code, nuclide, finding.evidence)
+
+
+def tracer_notes(header: Dataset, protocols: Mapping[str, Protocol], tracer: Tracer) -> tuple[Note, ...]:
+    """Note everything in a header that names another tracer than the one that the study is measured as."""
+    sources = [*_by_code(header, protocols), *_by_name([*_names(header), *_descriptions(header)], protocols)]
+    others = sorted({f.protocol for f in sources if f.protocol != tracer.protocol})
+    titles = ", ".join(protocols[name].title for name in others)
+    sentence = (
+        f"The study is measured as {protocols[tracer.protocol].title}, but its header names {titles} too: "
+        "check which was injected."
+    )
+    return (Note("TRACER_CONTRADICTED", sentence, RADIOPHARMACEUTICAL_TAG),) if others else ()
 
 
 def _agreed(header: Dataset, protocols: Mapping[str, Protocol]) -> _Finding:

@@ -22,6 +22,8 @@ from operators.volume.tags import tag_label
 
 SUVBW = "g/ml{SUVbw}"
 HOUNSFIELD = "[hnsf'U]"
+IMPOSSIBLE = {SUVBW: 1e5, HOUNSFIELD: 1e6}
+"""All of the activity in one gram of a man of 100 kg is an SUV of 1e5."""
 
 
 def build_volumes(selection: Selection) -> Volumes:
@@ -92,9 +94,23 @@ def _volume(
     """Read the pixels of sorted slices."""
     stored, digest = read_pixels(slices, *geometry.shape[1:])
     _require_finite(stored)
+    _require_possible(stored, scale, unit)
     frames = tuple(one.frame for one in slices if one.frame is not None) or None
     instances = tuple(one.instance for one in slices)
     return Volume(stored, scale, offset, unit, geometry, instances, frames, digest)
+
+
+def _require_possible(stored: NDArray[Any], scale: NDArray[np.float64], unit: str) -> None:
+    """Refuse values beyond what the unit can mean; looked at only where a scale makes them possible."""
+    most = IMPOSSIBLE[unit]
+    for plane, factor in zip(stored, scale, strict=True):
+        reach = np.iinfo(plane.dtype).max if plane.dtype.kind in "iu" else np.inf
+        if factor * reach > most and plane.max() * factor > most:
+            raise PixelRefusal(
+                "VALUES_IMPOSSIBLE",
+                f"The image holds values above {most:g} {unit}: its rescale slope or its header is wrong.",
+                tag_label("RescaleSlope"),
+            )
 
 
 def _ct_or_note(series: Series | None) -> tuple[Volume | None, tuple[Note, ...]]:

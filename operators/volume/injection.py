@@ -18,6 +18,7 @@ from operators.volume.tags import tag_label
 from operators.volume.times import parse_date_time, parse_datetime, zone_of
 
 GRAMS_ABOVE = 1000.0
+HEIGHT_POSSIBLE_M = (0.2, 3.0)
 CENTIMETRES_ABOVE = 3.0
 MEGABECQUERELS_BELOW = 1e5
 START_TIMES_AGREE_S = 60.0
@@ -61,7 +62,7 @@ class Corrections:
             return number(header, attribute)
         try:
             value = float(entry.value)
-        except ValueError:
+        except (ValueError, OverflowError):
             value = math.nan
         if not math.isfinite(value):
             raise SuvRefusal(
@@ -109,6 +110,15 @@ def read_patient(header: Dataset, corrections: Corrections) -> Patient:
     if height is not None and height > CENTIMETRES_ABOVE:
         height /= 100.0
         notes.append(_converted("HEIGHT_IN_CENTIMETRES", "PatientSize", f"centimetres: {height:g} m"))
+    if height is not None and not HEIGHT_POSSIBLE_M[0] <= height <= HEIGHT_POSSIBLE_M[1]:
+        notes.append(
+            Note(
+                "HEIGHT_IMPOSSIBLE",
+                "The patient's height is impossible; it was not used.",
+                tag_label("PatientSize"),
+            )
+        )
+        height = None
     sex = corrections.text(header, "PatientSex").upper()
     return Patient(weight, height, sex if sex in {"M", "F", "O"} else None, tuple(notes))
 
@@ -218,6 +228,12 @@ def _start(
             raise SuvRefusal(
                 "CORRECTION_INVALID", f"The correction of {keyword} is no date and time.", tag_label(keyword)
             )
+        if _offset_notes(value, zone is not None):
+            sentence = (
+                f"The correction of {keyword} has a UTC offset, but the scan does not say its own: state the "
+                "time as the scanner's clock showed it."
+            )
+            raise SuvRefusal("CORRECTION_INVALID", sentence, tag_label(keyword))
         return full, "correction", ()
     notes = _offset_notes(value, zone is not None)
     clock, clock_notes = _start_time(item, header, scan_start)
@@ -262,6 +278,32 @@ def _offset_notes(value: str, zone_known: bool) -> tuple[Note, ...]:
 
 def _converted(code: str, keyword: str, unit: str) -> Note:
     return Note(code, f"{keyword} cannot be in DICOM's unit and was read as {unit}.", tag_label(keyword))
+
+
+def require_one_injection(headers: Sequence[Dataset]) -> None:
+    """Refuse slices that state different injections, the trace of a correction sent for some only.
+
+    Raises
+    ------
+    SuvRefusal
+        ``MIXED_HEADERS``.
+    """
+    keyword = "RadiopharmaceuticalInformationSequence"
+    if len(set(column(headers, keyword, _stated_injection))) > 1:
+        sentence = (
+            "The slices state different injections (activity, time or half-life). Send the series again."
+        )
+        raise SuvRefusal("MIXED_HEADERS", sentence, tag_label(keyword))
+
+
+def _stated_injection(header: Dataset, keyword: str) -> tuple[tuple[str, ...], ...]:
+    stated = (
+        "RadionuclideTotalDose",
+        "RadionuclideHalfLife",
+        "RadiopharmaceuticalStartTime",
+        "RadiopharmaceuticalStartDateTime",
+    )
+    return tuple(tuple(text(item, name) for name in stated) for item in items(header, keyword))
 
 
 def uniform_text(headers: Sequence[Dataset], keyword: str) -> str:

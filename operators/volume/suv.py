@@ -32,6 +32,7 @@ from operators.volume.injection import (
     Patient,
     read_injection,
     read_patient,
+    require_one_injection,
     uniform_text,
 )
 from operators.volume.tags import private, tag_label
@@ -90,6 +91,7 @@ def compute_suv(headers: Sequence[Dataset], corrections: Sequence[Correction] = 
     for keyword in ("PatientWeight", "PatientSize", "PatientSex"):
         if audited.of(keyword) is None:
             uniform_text(headers, keyword)
+    require_one_injection(headers)
     patient = read_patient(headers[0], audited)
     injection = read_injection(headers[0], start, audited)
     uptake_s, uptake_notes = _uptake(injection, start, units)

@@ -48,3 +48,16 @@ def test_demo_shows_a_report_of_a_study_made_now(tmp_path: Path, capsys: pytest.
     assert run_demo(tmp_path) == ExitCode.COMPLETED
     assert not (tmp_path / "results" / "stale.dcm").exists()
     assert "seg.dcm" in capsys.readouterr().out
+
+
+def test_names_of_files_are_not_shown_and_nothing_is_taken_for_markup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in[/y]"
+    folder.mkdir(parents=True)
+    (folder / "MUSTERMANN^ANNA.txt").write_text("x")
+    _, trace = run(folder, tmp_path / "out[/y]", Settings(device="cpu"))
+    print_results(tmp_path / "out[/y]", trace)
+    shown = capsys.readouterr().out
+    assert "set aside: 1 NOT_DICOM" in shown
+    assert "MUSTERMANN" not in shown

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pydicom
 import pytest
 
 import operators.results
@@ -178,3 +179,120 @@ def test_audited_weight_replaces_the_missing_one_and_the_report_says_so(study: P
     exit_code, [results] = outcome(study)
     assert exit_code == ExitCode.COMPLETED
     assert results["suv"]["corrected"] == ["PatientWeight"]
+
+
+def write_job(study: Path, **content: Any) -> None:
+    (study / "job.json").write_text(json.dumps({"schema_version": "1", **content}))
+
+
+def a_weight(**more: Any) -> dict[str, Any]:
+    return {
+        "attribute": "PatientWeight",
+        "value": 40.0,
+        "reason": "weighed again",
+        "author": "technologist",
+        "time": "2024-03-05T11:00:00+01:00",
+        **more,
+    }
+
+
+def test_a_correction_of_nobody_in_particular_is_refused_for_two_patients(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        write_phantom(tmp_path / "in" / name, replace(SMALL, patient_id=name, seed=seed))
+    write_job(tmp_path / "in", corrections=[a_weight()])
+    exit_code, [results] = outcome(tmp_path / "in")
+    assert exit_code == ExitCode.REFUSED
+    assert results["reason"]["code"] == "JOB_AMBIGUOUS"
+
+
+def test_a_correction_of_a_study_that_is_not_there_is_refused(study: Path) -> None:
+    write_job(study, corrections=[a_weight(study_instance_uid="1.2.3")])
+    exit_code, [results] = outcome(study)
+    assert exit_code == ExitCode.REFUSED
+    assert results["reason"]["code"] == "CORRECTION_STUDY_MISSING"
+
+
+def test_a_corrected_time_with_an_offset_needs_the_scans_own(study: Path) -> None:
+    correction = a_weight(attribute="RadiopharmaceuticalStartDateTime", value="20240305093000+0100")
+    write_job(study, corrections=[correction])
+    exit_code, [results] = outcome(study)
+    assert exit_code == ExitCode.REFUSED
+    assert results["reason"]["code"] == "CORRECTION_INVALID"
+    assert "CORRECTED" not in results["reason"]["sentence"]
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"options": {"method_parameters": {"threshold": 10**400}}},
+        {"corrections": [a_weight(value=10**400)]},
+        {"time": "0001-01-01T00:00:00-05:00"},
+    ],
+)
+def test_absurd_numbers_in_a_job_are_refused(study: Path, job: dict[str, Any]) -> None:
+    write_job(study, **job)
+    exit_code, [results] = outcome(study)
+    assert exit_code == ExitCode.REFUSED
+    assert results["reason"]["code"] == "JOB_INVALID"
+
+
+def test_a_bad_job_is_told_without_its_values(study: Path) -> None:
+    write_job(study, current="MUSTERMANN ANNA 1950-01-01")
+    _, [results] = outcome(study)
+    assert results["reason"]["code"] == "JOB_INVALID"
+    assert "MUSTERMANN" not in json.dumps(results)
+
+
+def test_two_birth_dates_under_one_patient_id_are_two_patients(study: Path) -> None:
+    faults.set_attribute(study, "CT", "PatientBirthDate", "19700101")
+    faults.set_attribute(study, "PT", "PatientBirthDate", "19500101")
+    exit_code, [results] = outcome(study)
+    assert exit_code == ExitCode.COMPLETED
+    assert "CT_ABSENT" in {note["code"] for note in results["notes"]}
+
+
+def test_a_header_that_names_another_tracer_too_is_noted(study: Path) -> None:
+    faults.set_attribute(study, "PT", "StudyDescription", "PET/CT PSMA whole body")
+    exit_code, [results] = outcome(study)
+    assert exit_code == ExitCode.COMPLETED
+    assert "TRACER_CONTRADICTED" in {note["code"] for note in results["notes"]}
+
+
+def test_slices_that_state_different_doses_are_refused(study: Path) -> None:
+    path = faults.files_of(study, "PT")[5]
+    dataset = pydicom.dcmread(path)
+    dataset.RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose = "150000000"
+    dataset.save_as(path)
+    exit_code, [results] = outcome(study)
+    assert exit_code == ExitCode.REFUSED
+    assert results["reason"]["code"] == "MIXED_HEADERS"
+
+
+def test_impossible_values_are_refused_and_say_which(study: Path) -> None:
+    faults.set_attribute(study, "PT", "RescaleSlope", "1e307")
+    exit_code, [results] = outcome(study)
+    assert exit_code == ExitCode.REFUSED
+    assert results["reason"]["code"] == "VALUES_IMPOSSIBLE"
+
+
+def test_an_impossible_height_is_not_used(study: Path) -> None:
+    faults.set_attribute(study, "PT", "PatientSize", "1e-200")
+    exit_code, [results] = outcome(study)
+    assert exit_code == ExitCode.COMPLETED
+    assert results["suv"]["suvlbm_ratio"] == {}
+    assert "HEIGHT_IMPOSSIBLE" in {note["code"] for note in results["notes"]}
+
+
+def test_results_never_go_into_the_input_folder(study: Path) -> None:
+    before = {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
+    code, _ = run(study, study, Settings(device="cpu"))
+    assert code == ExitCode.REFUSED
+    assert json.loads((study / "results.json").read_text())["reason"]["code"] == "OUTPUT_IS_INPUT"
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_refused_study_keeps_the_notes_of_the_steps_before(study: Path) -> None:
+    write_job(study, corrections=[a_weight()], options={"method": "percist"})
+    _, [results] = outcome(study)
+    assert results["reason"]["code"] == "REFERENCE_MISSING"
+    assert "CORRECTED" in {note["code"] for note in results["notes"]}

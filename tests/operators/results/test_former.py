@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from operators.results.former import remove_former_results
 
-
-def write_listing(folder: Path, *paths: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps({"files": [{"path": path} for path in paths]}))
+STUDY = "0123456789abcdef"
 
 
-def test_removes_what_the_earlier_run_lists_and_nothing_else(tmp_path: Path) -> None:
-    write_listing(tmp_path, "seg.dcm", "gone.dcm")
-    write_listing(tmp_path / "study", "sr.dcm")
-    for name in ("seg.dcm", "notes.txt", "study/sr.dcm", "study/mine.dcm"):
-        (tmp_path / name).write_text("x")
-    remove_former_results(tmp_path)
-    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["mine.dcm", "notes.txt"]
+def left_after_removal(folder: Path, *names: str) -> list[str]:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    remove_former_results(folder)
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def test_a_listing_cannot_reach_outside_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("x")
-    write_listing(tmp_path / "out", "../precious", str(tmp_path / "precious"), "..", "", ".")
-    remove_former_results(tmp_path / "out")
-    assert (tmp_path / "precious").is_file()
+@pytest.mark.parametrize(
+    "name",
+    ["results.json", "seg.dcm", "sr.dcm", "sr-segment.dcm", "mip.png", "lesion-12.png", "seg.dcm.part"],
+)
+@pytest.mark.parametrize("folder", ["", f"{STUDY}/"])
+def test_removes_what_a_run_writes_even_one_that_was_killed(tmp_path: Path, folder: str, name: str) -> None:
+    assert left_after_removal(tmp_path, f"{folder}{name}") == []
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', '{"files": [1]}', "\\xff"])
-def test_a_damaged_listing_is_removed_without_harm(tmp_path: Path, text: str) -> None:
-    (tmp_path / "results.json").write_text(text)
-    (tmp_path / "seg.dcm").write_text("x")
-    remove_former_results(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["seg.dcm"]
+def test_leaves_what_is_somebody_elses(tmp_path: Path) -> None:
+    others = ["IM0001", "patient/results.json", "patient/seg.dcm", f"{STUDY}/deep/seg.dcm", "lesion-a.png"]
+    assert left_after_removal(tmp_path, *others) == sorted(others)
+
+
+def test_leaves_a_folder_with_the_name_of_a_result(tmp_path: Path) -> None:
+    assert left_after_removal(tmp_path, "seg.dcm/IM0001") == ["seg.dcm/IM0001"]

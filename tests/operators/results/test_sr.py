@@ -122,7 +122,7 @@ def test_no_lesions_gives_a_report_that_says_so(make, profile, tmp_path):
     (file,) = write_srs(make(centres=()), profile, tmp_path)
     report = read(file)
     assert report.content.get_volumetric_roi_measurement_groups() == []
-    assert texts(report)["121073"] == ["No uptake above the threshold was found."]
+    assert texts(report)["121073"] == ["No region of uptake above the threshold was found."]
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
 
 
