@@ -19,8 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from operators.errors import Refusal
-
 Box = tuple[slice, slice, slice]
 """A box of voxels in index order (z, y, x)."""
 
@@ -529,16 +527,6 @@ class ResultFile:
     sop_class_uid: str | None = None
     sop_instance_uid: str | None = None
     destination: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A case that a step refused: it passes through the rest of the graph untouched."""
-
-    case: Case
-    refusal: Refusal
-    decisions: tuple[SeriesDecision, ...] = ()
-    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

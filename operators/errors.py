@@ -6,10 +6,10 @@ and the DICOM attribute at fault, and it ends in ``results.json``, never in a si
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from operators.domain import SeriesDecision, SetAside
+from operators.domain import Case, Note, SeriesDecision, SetAside
 
 
 class Refusal(Exception):  # noqa: N818  a refusal is an answer, not an error
@@ -90,3 +90,13 @@ class ResultRefusal(Refusal):
     """A result object cannot be written truthfully."""
 
     step = "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A case that a step refused: it passes through the rest of the graph untouched."""
+
+    case: Case
+    refusal: Refusal
+    decisions: tuple[SeriesDecision, ...] = ()
+    notes: tuple[Note, ...] = ()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from operators.domain import Case, Note, Quantified, Refused, Segmented, Selection, SeriesDecision, Volumes
-from operators.errors import Refusal, SelectionRefusal
+from operators.domain import Case, Note, Quantified, Segmented, Selection, SeriesDecision, Volumes
+from operators.errors import Refusal, Refused, SelectionRefusal
 from operators.trace import Trace
 
 Record = Case | Selection | Volumes | Segmented | Quantified

@@ -19,7 +19,6 @@ from operators.domain import (
     Lesion,
     Note,
     Quantified,
-    Refused,
     ResultFile,
     ResultProfile,
     RunFacts,
@@ -28,7 +27,7 @@ from operators.domain import (
     Suv,
     Tracer,
 )
-from operators.errors import InputRefusal, Refusal
+from operators.errors import InputRefusal, Refusal, Refused
 from operators.results.files import write_atomically
 from operators.results.identity import Identity, identify
 from operators.results.summary import RESEARCH_ONLY

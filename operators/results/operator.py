@@ -8,7 +8,8 @@ from typing import Any
 
 from monai.deploy.core import ExecutionContext, Fragment, InputContext, Operator, OperatorSpec, OutputContext
 
-from operators.domain import Quantified, Refused, ResultFile, ResultProfile, RunFacts
+from operators.domain import Quantified, ResultFile, ResultProfile, RunFacts
+from operators.errors import Refused
 from operators.relay import relay
 from operators.results.manifest import write_results
 from operators.trace import Outcome, Trace, peak_memory_mib

@@ -222,16 +222,17 @@ def _ct_plane(
     width, height = size
     rows = _pixel_indices(height, pet.shape[view.rows], view.flip_rows)
     columns = _pixel_indices(width, pet.shape[view.columns], view.flip_columns)
-    indices = np.empty((height, width, 3))
-    indices[..., view.through] = index
-    indices[..., view.rows] = rows[:, None]
-    indices[..., view.columns] = columns
-    found = np.rint(ct.geometry.to_index(pet.to_lps(indices.reshape(-1, 3)))).astype(np.intp)
-    inside = np.all((found >= 0) & (found < ct.geometry.shape), axis=1)
-    z, y, x = found[inside].T
-    hounsfield = np.full(height * width, -1000.0)
+    to_ct = np.linalg.inv(ct.geometry.affine) @ pet.affine
+    found, inside = [], np.ones((height, width), np.bool_)
+    for axis, count in enumerate(ct.geometry.shape):
+        along_rows = to_ct[axis, view.rows] * rows + to_ct[axis, view.through] * index + to_ct[axis, 3]
+        place = np.rint(along_rows[:, None] + to_ct[axis, view.columns] * columns).astype(np.intp)
+        inside &= (place >= 0) & (place < count)
+        found.append(place)
+    z, y, x = (place[inside] for place in found)
+    hounsfield = np.full((height, width), -1000.0)
     hounsfield[inside] = ct.stored[z, y, x] * ct.scale[z] + ct.offset[z]
-    return hounsfield.reshape(height, width)
+    return hounsfield
 
 
 def _pixel_indices(pixels: int, voxels: int, flipped: bool) -> NDArray[np.float64]:

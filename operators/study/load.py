@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from operators.domain import Case, Instance, Job, Refused, Series, SetAside, Study
-from operators.errors import InputRefusal
+from operators.domain import Case, Instance, Job, Series, SetAside, Study
+from operators.errors import InputRefusal, Refused
 from operators.study.attributes import items, text
 from operators.study.duplicates import absorb_duplicates
 from operators.study.headers import is_pet, read_headers, relative_path

@@ -9,8 +9,8 @@ from typing import Any
 from monai.deploy.conditions import BooleanCondition
 from monai.deploy.core import ExecutionContext, Fragment, InputContext, Operator, OperatorSpec, OutputContext
 
-from operators.domain import Case, Protocol, Refused
-from operators.errors import InputRefusal
+from operators.domain import Case, Protocol
+from operators.errors import InputRefusal, Refused
 from operators.relay import relay
 from operators.study.load import load_cases
 from operators.study.select import select

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from operators.domain import Case, Job, Refused, SeriesDecision, Study
-from operators.errors import SelectionRefusal
+from operators.domain import Case, Job, SeriesDecision, Study
+from operators.errors import Refused, SelectionRefusal
 from operators.relay import relay
 from operators.trace import Outcome, Trace
 

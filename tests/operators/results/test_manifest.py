@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import operators.results
-from operators.domain import Claim, Refused, RunFacts, SetAside
-from operators.errors import InputRefusal, SuvRefusal
+from operators.domain import Claim, RunFacts, SetAside
+from operators.errors import InputRefusal, Refused, SuvRefusal
 from operators.results.identity import identify
 from operators.results.manifest import write_input_refusal, write_results
 from operators.results.pictures import write_pictures

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from operators.domain import Case, Refused
-from operators.errors import InputRefusal, SelectionRefusal
+from operators.domain import Case
+from operators.errors import InputRefusal, Refused, SelectionRefusal
 from operators.study.load import load_cases
 from operators.study.select import select
 
