@@ -13,6 +13,7 @@ from typing import Any
 
 import highdicom as hd
 import jsonschema
+import numpy as np
 import pydicom
 import pytest
 
@@ -42,6 +43,41 @@ def digests(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.dcm"))}
 
 
+def suv_by_pydicom(study: Path, truth: PhantomTruth) -> np.ndarray:
+    """SUVbw (z, y, x) from the files alone: slices by position, each with its own slope."""
+    headers = [pydicom.dcmread(p) for p in study.rglob("*") if p.is_file()]
+    slices = [h for h in headers if h.SeriesInstanceUID == truth.pet_series_uid]
+    cosines = np.array(slices[0].ImageOrientationPatient, float)
+    normal = np.cross(cosines[:3], cosines[3:])
+    slices.sort(key=lambda h: float(normal @ np.array(h.ImagePositionPatient, float)))
+    planes = [h.pixel_array * float(h.RescaleSlope) for h in slices]
+    return np.stack(planes) * truth.suvbw_factor[:, None, None]
+
+
+def peak_by_distances(suv: np.ndarray, affine: np.ndarray, centre: list[int]) -> float:
+    """Mean over the voxels within 6.2035 mm of a voxel, by all the distances of its neighbourhood."""
+    low = np.maximum(np.array(centre) - 4, 0)
+    box = tuple(slice(a, c + 5) for a, c in zip(low, centre, strict=True))
+    indices = np.stack(
+        np.meshgrid(*[np.arange(*s.indices(n)) for s, n in zip(box, suv.shape, strict=True)], indexing="ij"),
+        -1,
+    )
+    distances = np.linalg.norm((indices - centre) @ affine[:3, :3].T, axis=-1)
+    return float(suv[box][distances <= 6.2035].mean())
+
+
+def assert_peaks(results: dict[str, Any], study: Path, truth: PhantomTruth) -> None:
+    suv = suv_by_pydicom(study, truth)
+    for lesion in results["lesions"]:
+        local = peak_by_distances(suv, truth.geometry.affine, lesion["suv_max_index_zyx"])
+        assert lesion["suv_peak_local_g_ml"] == pytest.approx(local, rel=1e-9)
+        [own] = [t for t in truth.lesions if np.allclose(t.suv_max, lesion["suv_max_g_ml"], rtol=1e-9)]
+        z, y, x = (axis.start for axis in own.box)
+        centres = np.argwhere(own.mask) + np.array([z, y, x])
+        highest = max(peak_by_distances(suv, truth.geometry.affine, list(centre)) for centre in centres)
+        assert lesion["suv_peak_global_g_ml"] == pytest.approx(highest, rel=1e-9)
+
+
 def assert_measures(results: dict[str, Any], truth: PhantomTruth) -> None:
     """Every lesion of the phantom was found once, with its own numbers."""
     found = sorted(results["lesions"], key=lambda lesion: lesion["suv_max_g_ml"])
@@ -62,6 +98,7 @@ def test_finds_every_lesion_with_its_numbers(tmp_path: Path, vendor: str, orient
     results = run_map(tmp_path / "in", tmp_path / "out")
     assert results["status"] == "completed"
     assert_measures(results, truth)
+    assert_peaks(results, tmp_path / "in", truth)
 
 
 @pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES)
@@ -87,7 +124,9 @@ def test_each_tracer_has_its_protocol_and_method(tmp_path: Path, tracer: str, me
 def test_isotropic_voxels(tmp_path: Path) -> None:
     spec = PhantomSpec(shape=(60, 64, 64), spacing_mm=(4.0, 4.0, 4.0), organs=False, n_lesions=4)
     truth = write_phantom(tmp_path / "in", spec)
-    assert_measures(run_map(tmp_path / "in", tmp_path / "out"), truth)
+    results = run_map(tmp_path / "in", tmp_path / "out")
+    assert_measures(results, truth)
+    assert_peaks(results, tmp_path / "in", truth)
 
 
 def test_same_study_gives_the_same_bytes_whatever_its_files_are_called(tmp_path: Path) -> None:
@@ -115,6 +154,44 @@ def test_another_method_gives_other_uids(tmp_path: Path) -> None:
         a, b = (pydicom.dcmread(tmp_path / folder / name) for folder in "ab")
         assert a.SOPInstanceUID != b.SOPInstanceUID
         assert a.SeriesInstanceUID != b.SeriesInstanceUID
+
+
+def test_another_setting_gives_other_uids(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in", PhantomSpec(**SMALL))
+    run(tmp_path / "in", tmp_path / "a", Settings(device="cpu"))
+    run(tmp_path / "in", tmp_path / "b", Settings(device="cpu", manufacturer="Hospital"))
+    for name in ("seg.dcm", "sr.dcm"):
+        a, b = (pydicom.dcmread(tmp_path / folder / name) for folder in "ab")
+        assert a.SOPInstanceUID != b.SOPInstanceUID
+
+
+def test_job_sets_the_time_the_forms_and_what_is_superseded(tmp_path: Path) -> None:
+    truth = write_phantom(tmp_path / "in", PhantomSpec(**SMALL))
+    earlier = {
+        "study_instance_uid": truth.study_instance_uid,
+        "series_instance_uid": "1.2.3.1",
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.88.34",
+        "sop_instance_uid": "1.2.3.1.1",
+    }
+    job = {
+        "schema_version": "1",
+        "time": "2026-01-02T03:04:05+00:00",
+        "current": [truth.study_instance_uid],
+        "supersedes": [earlier],
+        "clinical": {"glucose_mmol_l": 14.0},
+        "destinations": [{"name": "pacs"}, {"name": "research", "sr_region": "segment"}],
+    }
+    (tmp_path / "in" / "job.json").write_text(json.dumps(job))
+    results = run_map(tmp_path / "in", tmp_path / "out")
+    assert set(digests(tmp_path / "out")) == {"seg.dcm", "sr-image.dcm", "sr-segment.dcm"}
+    reports = [pydicom.dcmread(tmp_path / "out" / f"sr-{region}.dcm") for region in ("image", "segment")]
+    assert reports[0].SeriesInstanceUID != reports[1].SeriesInstanceUID
+    for report in reports:
+        assert (report.ContentDate, report.ContentTime[:6]) == ("20260102", "030405")
+        [predecessor] = report.PredecessorDocumentsSequence
+        reference = predecessor.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+        assert reference.ReferencedSOPInstanceUID == "1.2.3.1.1"
+    assert any("GLUCOSE" in note["code"] for note in results["notes"])
 
 
 def test_seg_and_sr_name_the_same_lesions(tmp_path: Path) -> None:
