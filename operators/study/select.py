@@ -1,23 +1,21 @@
 """Which PET is measured and which CT goes with it, and a line on every series that says why or why not.
 
-Rules are tables, read in order: the first that holds for a series passes it over. What is left is
-ranked; where the header cannot tell two PETs apart, neither is guessed.
+Rules (:mod:`operators.study.rules`) pass series over. What is left is ranked; where the header cannot
+tell two PETs apart, neither is guessed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from operators.domain import Case, Note, Protocol, Role, Selection, SeriesDecision, SetAside, Tracer
 from operators.errors import SelectionRefusal
 from operators.study.evidence import Evidence, gather, stated_slices
 from operators.study.part10 import PET_CLASSES
-from operators.study.tracer import NOT_PET, identify_tracer, matches, radionuclide, tracer_notes
-
-MIN_SLICES = 4
-"""Fewer are a preview or a fragment, not a volume."""
+from operators.study.rules import CT_RULES, PET_RULES, REFUSING_RULES, Rule
+from operators.study.tracer import identify_tracer, matches, tracer_notes
 
 EQUAL_EXTENT = 0.9
 """A PET that covers more than this part of the longest one's extent fits equally well."""
@@ -28,85 +26,7 @@ EQUAL_COVERAGE = 0.02
 HARMLESS = frozenset({"DUPLICATE", "NOT_A_PET_STUDY", "DICOMDIR"})
 """What may be set aside of a series that is measured."""
 
-IMAGE_TYPES_PASSED_OVER = frozenset(
-    {
-        "LOCALIZER",
-        "MIP",
-        "MPR",
-        "PROJECTION IMAGE",
-        "REFORMATTED",
-        "SCREEN SAVE",
-        "FUSED",
-        "DOSE_INFO",
-        "REPORT",
-        "OVERLAY",
-    }
-)
-"""Values of Image Type (0008,0008) that scanners and workstations give to what they make of slices."""
-
 SHARP_KERNEL = re.compile(r"lung|bone|edge|sharp|[a-z]{1,2}([6-9][0-9])", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """Passes a series over."""
-
-    code: str
-    holds: Callable[[Evidence], bool]
-    reason: str
-
-
-COMMON_RULES = (
-    _Rule("MIXED_OBJECTS", lambda e: len(e.sop_classes) > 1, "holds objects of several SOP classes"),
-    _Rule(
-        "NOT_SLICES",
-        lambda e: bool(IMAGE_TYPES_PASSED_OVER.intersection(e.image_type)),
-        "is a localizer, projection, reformat, fusion or screen by its Image Type",
-    ),
-)
-
-PET_RULES = (
-    _Rule(
-        "RADIONUCLIDE_NOT_PET",
-        lambda e: radionuclide(e.series.header) in NOT_PET,
-        "is a SPECT stored as PET: its radionuclide emits no positrons that are imaged",
-    ),
-    *COMMON_RULES,
-    _Rule(
-        "NOT_SLICES", lambda e: "REPROJECTION" in e.series_type, "is a reprojection by its PET Series Type"
-    ),
-    _Rule(
-        "DYNAMIC_OR_GATED",
-        lambda e: bool({"DYNAMIC", "GATED"}.intersection(e.series_type)),
-        "is dynamic or gated, not one static image",
-    ),
-    _Rule(
-        "NOT_ATTENUATION_CORRECTED",
-        lambda e: e.attenuation_corrected is False,
-        "is not corrected for attenuation",
-    ),
-    _Rule(
-        "ATTENUATION_UNKNOWN",
-        lambda e: e.attenuation_corrected is None,
-        "does not say whether it is corrected for attenuation",
-    ),
-    _Rule("TOO_FEW_SLICES", lambda e: e.slices < MIN_SLICES, f"has fewer than {MIN_SLICES} placed slices"),
-)
-
-CT_RULES = (
-    *COMMON_RULES,
-    _Rule("TOO_FEW_SLICES", lambda e: e.slices < MIN_SLICES, f"has fewer than {MIN_SLICES} placed slices"),
-)
-
-REFUSING_RULES = {
-    "RADIONUCLIDE_NOT_PET": "(0054,0300) RadionuclideCodeSequence",
-    "DYNAMIC_OR_GATED": "(0054,1000) SeriesType",
-    "NOT_ATTENUATION_CORRECTED": "(0028,0051) CorrectedImage",
-    "ATTENUATION_UNKNOWN": "(0028,0051) CorrectedImage",
-    "TRACER_UNKNOWN": "(0054,0016) RadiopharmaceuticalInformationSequence",
-    "TRACER_AMBIGUOUS": "(0054,0016) RadiopharmaceuticalInformationSequence",
-}
-"""Reasons which name the refusal when they leave no PET, the most telling first, with their tags."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,7 +145,7 @@ def _select_pet(
     return best, (*_pet_notes(best), *contradictions)
 
 
-def _passed_over(evidence: Evidence, rules: Sequence[_Rule], decisions: _Decisions) -> bool:
+def _passed_over(evidence: Evidence, rules: Sequence[Rule], decisions: _Decisions) -> bool:
     for rule in rules:
         if rule.holds(evidence):
             decisions.pass_over(evidence, rule.code, rule.reason)
