@@ -28,6 +28,8 @@ class Evidence:
         Image Position (Patient) of every slice that states one, LPS.
     normal : ndarray, shape (3,), or None
         The slices' normal, of unit length.
+    edges_mm : ndarray, shape (2, 3)
+        From the first voxel of a slice to the last of its row and of its column, LPS.
     """
 
     series: Series
@@ -40,6 +42,7 @@ class Evidence:
     frames_of_reference: frozenset[str]
     positions_mm: NDArray[np.float64]
     normal: NDArray[np.float64] | None
+    edges_mm: NDArray[np.float64]
     kernel: str
 
     @property
@@ -58,9 +61,9 @@ class Evidence:
         return len(np.unique(np.round(self.positions_mm / SAME_POSITION_MM), axis=0))
 
     def interval_mm(self, direction: NDArray[np.float64]) -> tuple[float, float]:
-        """Return where the slices begin and end along a direction."""
-        along = self.positions_mm @ direction
-        return float(along.min()), float(along.max())
+        """Return where the slices, with all of their voxels, begin and end along a direction."""
+        along, edges = self.positions_mm @ direction, self.edges_mm @ direction
+        return float(along.min() + edges.clip(max=0).sum()), float(along.max() + edges.clip(min=0).sum())
 
     @property
     def slice_distance_mm(self) -> float:
@@ -88,6 +91,7 @@ def gather(series: Series) -> Evidence:
         frames_of_reference=frozenset(text(i.header, "FrameOfReferenceUID") for i in series.instances) - {""},
         positions_mm=np.array(positions, dtype=np.float64).reshape(-1, 3),
         normal=_normal(series.instances[0]),
+        edges_mm=_edges_mm(series.instances[0]),
         kernel=text(header, "ConvolutionKernel"),
     )
 
@@ -124,16 +128,35 @@ def _positions(instance: Instance) -> list[tuple[float, ...]]:
 
 
 def _normal(instance: Instance) -> NDArray[np.float64] | None:
-    orientation = numbers(instance.header, "ImageOrientationPatient")
-    for sequence in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for group in items(instance.header, sequence)[:1]:
-            for plane in items(group, "PlaneOrientationSequence"):
-                orientation = orientation or numbers(plane, "ImageOrientationPatient")
+    orientation = _of_plane(instance, "PlaneOrientationSequence", "ImageOrientationPatient")
     if len(orientation) != 6:
         return None
     normal = np.cross(orientation[:3], orientation[3:])
     length = float(np.linalg.norm(normal))
     return normal / length if length > 0.5 else None
+
+
+def _edges_mm(instance: Instance) -> NDArray[np.float64]:
+    """Return the edges of a slice (PS3.3 C.7.6.2.1.1); none where the header does not give them."""
+    header = instance.header
+    orientation = _of_plane(instance, "PlaneOrientationSequence", "ImageOrientationPatient")
+    spacing = _of_plane(instance, "PixelMeasuresSequence", "PixelSpacing")
+    rows, columns = number(header, "Rows"), number(header, "Columns")
+    if len(orientation) != 6 or len(spacing) != 2 or not rows or not columns:
+        return np.zeros((2, 3))
+    along_row = np.array(orientation[:3]) * spacing[1] * (columns - 1)
+    along_column = np.array(orientation[3:]) * spacing[0] * (rows - 1)
+    return np.stack([along_row, along_column])
+
+
+def _of_plane(instance: Instance, group: str, keyword: str) -> tuple[float, ...]:
+    """Return numbers of a slice, from the header or from the functional groups of its first frame."""
+    found = numbers(instance.header, keyword)
+    for sequence in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for first in items(instance.header, sequence)[:1]:
+            for item in items(first, group):
+                found = found or numbers(item, keyword)
+    return found
 
 
 def stated_slices(series: Series) -> int | None:

@@ -97,6 +97,7 @@ def test_finds_every_lesion_with_its_numbers(tmp_path: Path, vendor: str, orient
     truth = write_phantom(tmp_path / "in", PhantomSpec(**SMALL, vendor=vendor, orientation=orientation))
     results = run_map(tmp_path / "in", tmp_path / "out")
     assert results["status"] == "completed"
+    assert {d["role"] for d in results["series"]} == {"pet", "ct"}
     assert_measures(results, truth)
     assert_peaks(results, tmp_path / "in", truth)
 
