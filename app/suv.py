@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from operators.domain import Instance, Note, Series, SetAside, Suv, Volume
+from operators.domain import Note, Series, SetAside, Suv, Volume
 from operators.errors import InputRefusal, Refusal
 
 if TYPE_CHECKING:
@@ -84,33 +84,27 @@ def _refusal(refusal: Refusal) -> dict[str, Any]:
 
 def _only_pet(folder: Path) -> tuple[Series, tuple[SetAside, ...]]:
     from operators.study.attributes import text
+    from operators.study.duplicates import absorb_duplicates
     from operators.study.headers import read_headers
+    from operators.study.load import group_studies
 
     if not folder.is_dir():
         raise InputRefusal("INPUT_MISSING", "The series folder does not exist.")
-    instances, set_aside = read_headers(folder)
-    series: dict[str, dict[str, Instance]] = {}
-    for instance in instances:
-        if text(instance.header, "Modality") == "PT":
-            uid = text(instance.header, "SeriesInstanceUID")
-            slices = series.setdefault(uid, {})
-            if instance.sop_instance_uid in slices:
-                raise InputRefusal(
-                    "DUPLICATE_INSTANCE",
-                    "The folder holds the same image twice.",
-                    "(0008,0018) SOPInstanceUID",
-                )
-            slices[instance.sop_instance_uid] = instance
-    damaged = [entry for entry in set_aside if entry.series_instance_uid in series]
+    instances, unreadable = read_headers(folder)
+    instances, duplicates = absorb_duplicates(instances, folder)
+    set_aside = (*unreadable, *duplicates)
+    studies = group_studies(instances)
+    pets = [one for study in studies for one in study.series if text(one.header, "Modality") == "PT"]
+    uids = {one.series_instance_uid for one in pets}
+    damaged = [e for e in set_aside if e.series_instance_uid in uids and e.code != "DUPLICATE"]
     if damaged:
-        raise InputRefusal("SERIES_INCOMPLETE", f"{damaged[0].path} {damaged[0].reason}.", None, set_aside)
-    if len(series) != 1:
-        code = "SEVERAL_PET_SERIES" if series else "NO_PET_SERIES"
-        raise InputRefusal(
-            code, f"The folder must hold one PET series; it holds {len(series)}.", None, set_aside
-        )
-    (uid, slices), *_ = series.items()
-    return Series(uid, tuple(slices[key] for key in sorted(slices))), set_aside
+        sentence = f"A file of the series cannot be used: it {damaged[0].reason}."
+        raise InputRefusal("SERIES_INCOMPLETE", sentence, None, set_aside)
+    if len(pets) != 1:
+        code = "SEVERAL_PET_SERIES" if pets else "NO_PET_SERIES"
+        sentence = f"The folder must hold one PET series; it holds {len(pets)}."
+        raise InputRefusal(code, sentence, None, set_aside)
+    return pets[0], set_aside
 
 
 def _record(

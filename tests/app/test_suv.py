@@ -119,3 +119,13 @@ def test_folder_without_pet_is_refused_with_exit_code_2(tmp_path):
     assert run_suv(tmp_path / "in", tmp_path / "out.json", tmp_path / "out.nii.gz") == 2
     assert json.loads((tmp_path / "out.json").read_text())["code"] == "NO_PET_SERIES"
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_the_same_file_twice_is_absorbed_and_listed(tmp_path):
+    write_phantom(
+        tmp_path / "in", PhantomSpec(shape=(12, 20, 20), spacing_mm=(20.0, 20.0, 20.0), n_lesions=0)
+    )
+    faults.duplicate_instance(tmp_path / "in", "PT", 3, equal=True)
+    assert run_suv(tmp_path / "in", tmp_path / "suv.json", None) == 0
+    record = json.loads((tmp_path / "suv.json").read_text())
+    assert [entry["code"] for entry in record["set_aside"]] == ["DUPLICATE"]
