@@ -132,8 +132,12 @@ def _record(
         "sex": suv.sex,
         "lbm_ratio": dict(suv.lbm_ratio),
         "bsa_ratio_cm2_per_g": suv.bsa_ratio,
-        "suvbw": {"min": low, "median": middle, "max": high},
-        "slices": _slices(series, suv),
+        "unit": pet.unit,
+        "min": low,
+        "median": middle,
+        "max": high,
+        "suvbw_factor": suv.suvbw_factor.tolist(),
+        "slices": _slices(series),
         "geometry": {
             "shape_zyx": list(pet.geometry.shape),
             "spacing_zyx_mm": list(pet.geometry.spacing_mm),
@@ -145,8 +149,8 @@ def _record(
     }
 
 
-def _slices(series: Series, suv: Suv) -> list[dict[str, Any]]:
-    """One entry for each slice, in the volume's order."""
+def _slices(series: Series) -> list[dict[str, Any]]:
+    """One entry for each slice, in the volume's order, which is that of ``suvbw_factor``."""
     from operators.study.attributes import number, numbers
     from operators.volume.frames import slices_of
     from operators.volume.geometry import sort_slices
@@ -158,9 +162,8 @@ def _slices(series: Series, suv: Suv) -> list[dict[str, Any]]:
             "frame": one.frame,
             "position_mm": numbers(one.header, "ImagePositionPatient"),
             "rescale_slope": number(one.header, "RescaleSlope"),
-            "suvbw_factor": float(factor),
         }
-        for one, factor in zip(slices, suv.suvbw_factor, strict=True)
+        for one in slices
     ]
 
 
@@ -191,10 +194,10 @@ def _write_json(record: dict[str, Any], path: Path | None) -> None:
 
 def _report(record: dict[str, Any]) -> None:
     """Say on the terminal what a user asks first; the JSON has the rest."""
-    values, injected = record["suvbw"], record["injection_time"]
+    injected = record["injection_time"]
     reference = record["reference_time"]
     lines = [
-        f"SUVbw min {values['min']:.3f}, median {values['median']:.3f}, max {values['max']:.3f}",
+        f"SUVbw min {record['min']:.3f}, median {record['median']:.3f}, max {record['max']:.3f} g/ml",
         f"units {record['units']}, decay correction {record['decay_correction']}",
         f"reference time {reference} ({record['reference_time_rule']})" if reference else "",
         f"injected at {injected} ({record['injection_time_rule']})" if injected else "",
