@@ -42,7 +42,8 @@ PARTS = {
     "status", "software_version", "series_instance_uid", "series_digest", "units", "suv_type",
     "decay_correction", "reference_time", "reference_time_rule", "injection_time", "injection_time_rule",
     "uptake_time_s", "radionuclide", "half_life_s", "injected_dose_bq", "weight_kg", "height_m", "sex",
-    "lbm_ratio", "bsa_ratio_cm2_per_g", "unit", "min", "median", "max", "suvbw_factor", "slices", "geometry", "warnings", "set_aside",
+    "lbm_ratio", "bsa_ratio_cm2_per_g", "unit", "min", "median", "max", "suvbw_factor", "slices", "geometry",
+    "warnings", "set_aside",
 }  # fmt: skip
 
 
