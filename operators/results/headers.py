@@ -7,9 +7,7 @@ not valid is absent here (type 2 attributes: empty), for a result does not fail 
 
 from __future__ import annotations
 
-import math
 import re
-import struct
 import unicodedata
 from datetime import date, datetime, time
 from typing import Any
@@ -17,20 +15,10 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from operators.study.attributes import HOSTILE_INPUT_ERRORS, numbers
+
 CHARACTER_SET = "ISO_IR 192"
 """Of every result: UTF-8 holds whatever name the source had."""
-
-_UNREADABLE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""What pydicom raises when it converts the bytes of a damaged element."""
 
 LONG_STRING = 64
 SHORT_STRING = 16
@@ -70,7 +58,7 @@ def value_of(header: Dataset, keyword: str) -> Any | None:
         value = header.get(keyword)
         if isinstance(value, MultiValue | list):
             value = value[0] if value else None
-    except _UNREADABLE:
+    except HOSTILE_INPUT_ERRORS:
         return None
     return None if value is None or value == "" else value
 
@@ -83,12 +71,8 @@ def text_of(header: Dataset, keyword: str, limit: int = LONG_STRING) -> str:
 
 def numbers_of(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """Exactly ``count`` finite numbers, else None."""
-    try:
-        value = header.get(keyword)
-        numbers = tuple(float(v) for v in (value if isinstance(value, MultiValue | list) else [value]))
-    except _UNREADABLE:
-        return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+    found = numbers(header, keyword)
+    return found if len(found) == count else None
 
 
 def date_of(header: Dataset, keyword: str) -> date | None:

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from operators.domain import Code, Job, Note, Protocol, Tracer
 from operators.errors import SelectionRefusal
 from operators.study.attributes import items, number, text
+from operators.study.nuclides import by_code
 
 RADIOPHARMACEUTICAL_TAG = "(0054,0016) RadiopharmaceuticalInformationSequence"
 
@@ -33,27 +34,11 @@ HALF_LIFE_S = {
 
 HALF_LIFE_TOLERANCE = 0.05
 
-NUCLIDE_CODES = {
-    ("SCT", "77004003"): "F-18",
-    ("SCT", "35337001"): "Ga-68",
-    ("SCT", "3932008"): "Cu-64",
-    ("SCT", "63360001"): "Zr-89",
-    ("SCT", "40565003"): "C-11",
-    ("SCT", "21576001"): "N-13",
-    ("SCT", "129504001"): "O-15",
-    ("SCT", "40937006"): "I-124",
-    ("SCT", "129503007"): "Rb-82",
-    ("SCT", "14691008"): "Y-90",
-    ("DCM", "126600"): "Sc-44",
-    ("SRT", "C-111A1"): "F-18",
-    ("SRT", "C-131A3"): "Ga-68",
-    ("SRT", "C-127A2"): "Cu-64",
-    ("SRT", "C-168A4"): "Zr-89",
-}
-"""PS3.16 CID 4020, and its values in SNOMED RT, which scanners write to this day."""
-
 SNOMED_RT_SCHEMES = frozenset({"SRT", "SNM3", "99SDM"})
 """PS3.16 8.1 names SRT; SNM3 and 99SDM stand for it in older files."""
+
+NUCLIDE_SCHEMES = frozenset({"SCT", "DCM"}) | SNOMED_RT_SCHEMES
+"""Schemes of the codes of PS3.16 CID 4020, and of their SNOMED RT forms, which scanners write to this day."""
 
 NOT_PET = frozenset({"Lu-177", "Tc-99m", "I-131", "In-111", "I-123", "Ga-67", "Tl-201", "Ra-223", "Ac-225"})
 """Nuclides that are imaged with SPECT, even where its images are stored with the PET SOP class."""
@@ -228,9 +213,9 @@ def radionuclide(header: Dataset) -> str | None:
     candidates: list[str] = []
     codes = _codes(header, "RadionuclideCodeSequence")
     for code in codes:
-        scheme = "SRT" if code.scheme in SNOMED_RT_SCHEMES else code.scheme
-        if (scheme, code.value) in NUCLIDE_CODES:
-            candidates.append(NUCLIDE_CODES[scheme, code.value])
+        nuclide = by_code(code.value) if code.scheme in NUCLIDE_SCHEMES else None
+        if nuclide:
+            candidates.append(nuclide.name)
     words = [code.meaning for code in codes] + [name for _, name in _names(header)]
     candidates += [nuclide for nuclide in map(_nuclide_in, words) if nuclide]
     by_half_life = _nuclides_of_half_life(header)

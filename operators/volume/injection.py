@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from operators.domain import Correction, Note
 from operators.errors import SuvRefusal
 from operators.study.attributes import items, number, text
+from operators.study.nuclides import Nuclide, agrees, identify
 from operators.volume.columns import column
-from operators.volume.nuclides import Nuclide, agrees, identify
 from operators.volume.tags import tag_label
 from operators.volume.times import parse_date_time, parse_datetime, zone_of
 

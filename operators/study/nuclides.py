@@ -89,7 +89,7 @@ def identify(radiopharmaceutical: Dataset, half_life_s: float | None) -> Evidenc
     """
     coded = worded = None
     for item in items(radiopharmaceutical, "RadionuclideCodeSequence"):
-        coded = coded or _by_code(text(item, "CodeValue"))
+        coded = coded or by_code(text(item, "CodeValue"))
         worded = worded or by_words(text(item, "CodeMeaning"))
     in_sequence = coded is not None or worded is not None
     worded = worded or by_words(text(radiopharmaceutical, "Radiopharmaceutical"))
@@ -111,7 +111,8 @@ def by_words(words: str) -> Nuclide | None:
     return next((one for one, pattern in _PATTERNS if pattern.search(words)), None)
 
 
-def _by_code(value: str) -> Nuclide | None:
+def by_code(value: str) -> Nuclide | None:
+    """Return the nuclide of a code value of CID 4020 or CID 18."""
     return next((one for one in NUCLIDES if value in one.codes), None)
 
 

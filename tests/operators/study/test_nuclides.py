@@ -3,7 +3,7 @@
 import pytest
 from pydicom.dataset import Dataset
 
-from operators.volume.nuclides import NUCLIDES, by_words, identify
+from operators.study.nuclides import NUCLIDES, by_words, identify
 
 
 def agent(code=None, meaning=None, free=None):
