@@ -19,13 +19,17 @@ from pydantic_settings import (
 )
 from yaml import YAMLError
 
+from app.gateway.settings import Gateway
+
 SETTINGS_VARIABLE = "THERAMAP_SETTINGS"
 
 
 class Settings(BaseSettings):
     """The site's settings."""
 
-    model_config = SettingsConfigDict(env_prefix="THERAMAP_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="THERAMAP_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run. ``cuda`` without a working GPU is refused, never replaced."""
@@ -37,6 +41,8 @@ class Settings(BaseSettings):
     sr_series_number: int = Field(default=9302, ge=1, le=2**31 - 1)
     results: tuple[Literal["sr", "pictures"], ...] = ("sr", "pictures")
     """Which results are written beside the SEG and results.json."""
+    gateway: Gateway = Gateway()
+    """The way from the PACS and back."""
 
     @classmethod
     def settings_customise_sources(

@@ -1,0 +1,1 @@
+"""From the PACS and back: receiver, spool, assembler, priors, delivery, commitment, retention."""

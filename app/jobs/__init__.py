@@ -1,0 +1,1 @@
+"""The durable jobs: tables, queue, workflow, worker and the warm process that runs the MAP."""

@@ -1,0 +1,94 @@
+"""Opens and prepares the one database of the gateway: our tables and those of DBOS."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError
+
+from app.jobs.ledger import READ_ONLY, Ledger
+from app.jobs.queue import Queue
+from app.jobs.tables import SCHEMA_VERSION, meta, metadata
+from app.log import get_logger
+
+BUSY_TIMEOUT_MS = 30_000
+
+
+class DatabaseError(Exception):
+    """The database cannot be used, and why."""
+
+
+def open_database(url: str) -> Engine:
+    """Return an engine on the database; nothing is connected yet.
+
+    SQLite is used with a write-ahead log, full synchronisation and immediate transactions.
+    """
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, pool_size=5)
+    engine = create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions begin where SQLAlchemy says, not the driver
+        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reads = connection.get_execution_options().get(READ_ONLY)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def prepare_database(url: str) -> None:
+    """Make the tables that are not there.
+
+    Raises
+    ------
+    DatabaseError
+        A newer release has used this database: this one must not.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = open_database(url)
+    try:
+        if parsed.get_backend_name() == "sqlite":
+            with closing(
+                sqlite3.connect(parsed.database or "", timeout=BUSY_TIMEOUT_MS / 1000)
+            ) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+        metadata.create_all(engine)
+        with engine.begin() as connection:
+            known = connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar()
+        if known is None:
+            try:
+                with engine.begin() as connection:
+                    connection.execute(insert(meta).values(key="schema", value=str(SCHEMA_VERSION)))
+            except IntegrityError:
+                get_logger().info("database_prepared_by_another_role")
+        elif int(known) > SCHEMA_VERSION:
+            raise DatabaseError(
+                f"the database has schema {known}, this release knows {SCHEMA_VERSION}: "
+                "install the newer release again, or restore a backup made by this one"
+            )
+    finally:
+        engine.dispose()
+    logging.getLogger("dbos").setLevel(logging.WARNING)
+    DBOS.migrate(url)
+
+
+def open_ledger(url: str) -> Ledger:
+    """Return the ledger of a prepared database."""
+    engine = open_database(url)
+    return Ledger(
+        engine, Queue(DBOSClient(system_database_engine=engine, serializer=DBOSPortableJSONSerializer()))
+    )

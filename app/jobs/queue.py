@@ -1,0 +1,57 @@
+"""The durable queue: DBOS workflows, queued in the caller's own transaction.
+
+``study`` runs one job in a worker; ``deliver`` makes one attempt at one delivery; ``confirm`` looks
+after a commitment that was asked for. Their arguments are identities only: what they need to know is in the
+tables. Workflow IDs are made from what they are for, so that queuing twice is queuing once.
+"""
+
+from __future__ import annotations
+
+from dbos import DBOSClient, EnqueueOptions
+from sqlalchemy import Connection
+
+STUDIES, DELIVERIES = "studies", "deliveries"
+SHAPE = "1"
+"""Version of the workflows' shape, not of the release: jobs of one release run under the next."""
+
+
+class Queue:
+    """What may be queued.
+
+    Parameters
+    ----------
+    client : DBOSClient
+        On the engine whose connections are passed to the methods.
+    """
+
+    def __init__(self, client: DBOSClient) -> None:
+        self._client = client
+
+    def add_study(self, connection: Connection, job: str, priority: int, again: str = "") -> None:
+        """Queue a job; ``again`` tells a resumed one from its first run."""
+        identity = f"study:{job}" + (f":{again}" if again else "")
+        options = self._options("study", STUDIES, identity)
+        options["priority"] = priority
+        self._client.enqueue_in_transaction(connection, options, job)
+
+    def add_delivery(self, connection: Connection, delivery: str, attempt: int, delay_s: float) -> None:
+        """Queue an attempt at a delivery."""
+        options = self._options("deliver", DELIVERIES, f"deliver:{delivery}:{attempt}")
+        if delay_s:
+            options["delay_seconds"] = delay_s
+        self._client.enqueue_in_transaction(connection, options, delivery, attempt)
+
+    def add_confirmation(self, connection: Connection, delivery: str, attempt: int, delay_s: float) -> None:
+        """Queue the look at whether a commitment has been answered."""
+        options = self._options("confirm", DELIVERIES, f"confirm:{delivery}:{attempt}")
+        if delay_s:
+            options["delay_seconds"] = delay_s
+        self._client.enqueue_in_transaction(connection, options, delivery, attempt)
+
+    def _options(self, workflow: str, queue: str, identity: str) -> EnqueueOptions:
+        return {
+            "workflow_name": workflow,
+            "queue_name": queue,
+            "workflow_id": identity,
+            "app_version": SHAPE,
+        }

@@ -1,0 +1,87 @@
+"""The log: one JSON object a line on standard error, without patients.
+
+UIDs are logged through :func:`private`: hashed with the site's key, so that lines about one study can be
+told to belong together, and nobody without the key can tell which study it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+import sys
+from pathlib import Path
+
+import structlog
+
+KEY_FILE = "site.key"
+
+_site_key: list[bytes] = []
+
+
+def configure_log(role: str, data: Path, level: int = logging.INFO) -> None:
+    """Begin to log as a role; the site's key is made on first use.
+
+    Log lines of libraries pass through the same door, warnings and worse only: what pynetdicom tells
+    below that names peers' data.
+    """
+    _site_key[:] = [_read_key(data)]
+    timestamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        timestamp,
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+            foreign_pre_chain=shared,
+        )
+    )
+    logging.root.handlers[:] = [handler]
+    logging.root.setLevel(logging.WARNING)
+    logging.getLogger("theramap").setLevel(level)
+    # Its messages quote what the peer sent.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    structlog.contextvars.bind_contextvars(role=role, pid=os.getpid())
+
+
+def get_logger() -> structlog.stdlib.BoundLogger:
+    """Return the logger: ``log.info("instance_stored", study=private(uid))``."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger("theramap")
+    return logger
+
+
+def private(value: str) -> str:
+    """Return a UID or other identity as it may be logged: hashed with the site's key."""
+    if not _site_key:
+        return "unconfigured"
+    return hmac.new(_site_key[0], value.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:16]
+
+
+def _read_key(data: Path) -> bytes:
+    path = data / KEY_FILE
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        fresh = path.with_name(f".{KEY_FILE}.{secrets.token_hex(4)}")
+        fresh.write_bytes(secrets.token_bytes(32))
+        fresh.chmod(0o600)
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass  # another role was as fast
+        finally:
+            fresh.unlink()
+    return path.read_bytes()
