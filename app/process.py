@@ -109,7 +109,7 @@ def keep_running(
                 child.process = None
             if child.process is None and now >= child.next_s:
                 child.started_s = now
-                child.process = subprocess.Popen(
+                child.process = subprocess.Popen(  # noqa: S603  our own commands
                     child.command,
                     pass_fds=child.pass_fds,
                     env={**os.environ, **child.environment},

@@ -175,14 +175,17 @@ class Ledger:
                 .values(state=JobState.QUEUED, starts=jobs.c.starts - 1)
             )
 
-    def park_job(self, job: str, code: str, reason: str) -> bool:
-        """Put a job aside until a person resumes it."""
+    def park_job(self, job: str, code: str, reason: str, tell: Iterable[str] = ()) -> bool:
+        """Put a job aside until a person resumes it; ``tell`` names remotes that get a status report."""
         with self.engine.begin() as connection:
             done = connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job, jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING]))
                 .values(state=JobState.PARKED, reason_code=code, reason=reason, ended_s=time.time())
             )
+            if done.rowcount:
+                for destination in tell:
+                    self._add_delivery(connection, job, DeliveryKind.STATUS, destination)
             return done.rowcount > 0
 
     def resume_job(self, job: str) -> bool:
