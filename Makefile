@@ -11,7 +11,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 GPU ?= 0
 STAMP := $(VENV)/.installed-gpu$(GPU)
 
-.PHONY: demo test test-slow bench lint types lock system-packages clean
+.PHONY: demo test test-slow torture bench lint types lock system-packages clean
 
 demo: $(STAMP)
 	$(BIN)/theramap demo demo-out
@@ -21,6 +21,12 @@ test: $(STAMP) system-packages
 
 test-slow: $(STAMP) system-packages
 	$(BIN)/pytest -m slow --timeout 1200
+
+# Kills every process of the gateway at random while studies come in; KILLS=200 SEED=1.
+KILLS ?= 200
+SEED ?= 1
+torture: $(STAMP) system-packages
+	$(BIN)/python -m tests.torture --kills $(KILLS) --seed $(SEED)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks

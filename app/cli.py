@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from app.cli_gateway import add_commands
+
 if TYPE_CHECKING:
     from app.settings import Settings
 
@@ -84,6 +86,9 @@ def demo(output_folder: Output = Path("demo-out")) -> None:
     from app.demo.show import run_demo
 
     raise typer.Exit(run_demo(output_folder))
+
+
+add_commands(cli)
 
 
 @cli.command()

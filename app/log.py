@@ -29,8 +29,10 @@ def configure_log(role: str, data: Path, level: int = logging.INFO) -> None:
     """
     _site_key[:] = [_read_key(data)]
     timestamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    origin = {"role": role, "pid": os.getpid()}
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        lambda _logger, _method, event: {**origin, **event},  # in every thread, which contextvars are not
         structlog.stdlib.add_log_level,
         timestamp,
         structlog.processors.format_exc_info,
@@ -55,7 +57,6 @@ def configure_log(role: str, data: Path, level: int = logging.INFO) -> None:
     logging.getLogger("theramap").setLevel(level)
     # Its messages quote what the peer sent.
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-    structlog.contextvars.bind_contextvars(role=role, pid=os.getpid())
 
 
 def get_logger() -> structlog.stdlib.BoundLogger:

@@ -16,6 +16,7 @@ from types import FrameType
 from app.log import get_logger
 
 PR_SET_PDEATHSIG = 1
+PARENT_VARIABLE = "THERAMAP_PARENT_PID"
 STEADY_S = 30.0
 """A child that lived so long before it ended is started again at once."""
 LONGEST_PAUSE_S = 30.0
@@ -50,10 +51,16 @@ class Stop:
 
 def die_with_parent() -> None:
     """Have the kernel kill this process when the one that started it ends (Linux)."""
-    parent = os.getppid()
+    stated = os.environ.pop(PARENT_VARIABLE, None)
+    parent = os.getppid() if stated is None else int(stated)
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it ended before we asked
+
+
+def child_environment(**more: str) -> dict[str, str]:
+    """Return the environment of a process that is to die with this one: it says who started it."""
+    return {**os.environ, PARENT_VARIABLE: str(os.getpid()), **more}
 
 
 @dataclass(slots=True)
@@ -112,7 +119,7 @@ def keep_running(
                 child.process = subprocess.Popen(  # noqa: S603  our own commands
                     child.command,
                     pass_fds=child.pass_fds,
-                    env={**os.environ, **child.environment},
+                    env=child_environment(**child.environment),
                     stdin=subprocess.DEVNULL,
                 )
         if tick is not None:

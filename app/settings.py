@@ -13,13 +13,13 @@ from typing import Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    YamlConfigSettingsSource,
 )
-from yaml import YAMLError
 
 from app.gateway.settings import Gateway
+from app.settings_file import FileFaultError, broken_variables, explain, misspelt_variables, read_yaml
 
 SETTINGS_VARIABLE = "THERAMAP_SETTINGS"
 
@@ -67,16 +67,35 @@ def read_settings(**options: str | None) -> Settings:
     Raises
     ------
     SettingsError
-        Naming the setting at fault.
+        A line for each fault: the file and line or the variable, the setting, and what would be right.
     """
+    wrong = [*misspelt_variables(Settings), *broken_variables()]
+    if wrong:
+        raise SettingsError("\n".join(wrong))
     try:
         return Settings.model_validate({name: value for name, value in options.items() if value is not None})
-    except (ValidationError, OSError, YAMLError) as error:
+    except ValidationError as error:
+        raise SettingsError(explain(error, Settings, settings_file())) from error
+    except (FileFaultError, OSError) as error:
         raise SettingsError(str(error)) from error
 
 
-def _file_source(settings_cls: type[BaseSettings]) -> YamlConfigSettingsSource:
+def settings_file() -> Path | None:
+    """Return the file that ``THERAMAP_SETTINGS`` names, if it does.
+
+    Raises
+    ------
+    FileNotFoundError
+        It names no file.
+    """
     named = os.environ.get(SETTINGS_VARIABLE)
-    if named and not Path(named).is_file():
+    if not named:
+        return None
+    if not Path(named).is_file():
         raise FileNotFoundError(f"{SETTINGS_VARIABLE} names {named}, which is no file")
-    return YamlConfigSettingsSource(settings_cls, yaml_file=named)
+    return Path(named)
+
+
+def _file_source(settings_cls: type[BaseSettings]) -> PydanticBaseSettingsSource:
+    path = settings_file()
+    return InitSettingsSource(settings_cls, {} if path is None else read_yaml(path).content)

@@ -3,7 +3,8 @@
 ::
 
     spool/AE/STUDY/INSTANCE.dcm       the instance as it came, with a Part 10 header of ours
-    spool/.live/TOKEN/                one running receiver process: its lock, its parts, its open studies
+    spool/.live/TOKEN/                one running receiver process: its lock, its parts, its marks
+                                      (AE~STUDY~ID: a study that is being sent; ID@ADDRESS: a peer)
     aside/AE/STUDY/INSTANCE.DIGEST.dcm   same UID, other content: kept, reported, not used
 
 STUDY and INSTANCE are hashes of UIDs, so no name from outside becomes a path. The preamble of each file
@@ -13,11 +14,13 @@ file proves itself, and everything else can be rebuilt from the files.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -33,6 +36,11 @@ LIVE = ".live"
 LOCK = "lock"
 SUFFIX = ".dcm"
 PART = ".part"
+PEER = "@"
+WITHOUT_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+"""What file systems and kernels say that do not know O_TMPFILE."""
+BIRTH_S = 60.0
+"""A process that has not locked its folder after so long has died over it."""
 
 
 class SpoolFullError(OSError):
@@ -118,10 +126,15 @@ class Spool:
                     found.add((unquote(ae_title), rest.partition("~")[0]))
         return found
 
+    def peers(self) -> list[str]:
+        """Address of the peer of each association that a running process has."""
+        names = [name for process in _folders(self.root / LIVE) for name in _names(process)]
+        return [unquote(address) for _, at, address in (name.partition(PEER) for name in names) if at]
+
     def remove_dead(self) -> int:
         """Remove what processes that are no more have left: unacknowledged parts and marks."""
-        living = [folder for folder in _folders(self.root / LIVE) if not folder.name.startswith(".")]
-        dead = [folder for folder in living if not _is_locked(folder / LOCK)]
+        judged = [folder for folder in _folders(self.root / LIVE) if not _is_being_born(folder)]
+        dead = [folder for folder in judged if not _is_locked(folder / LOCK)]
         for folder in dead:
             shutil.rmtree(folder, ignore_errors=True)
         return len(dead)
@@ -158,6 +171,12 @@ class Writer:
         mark.touch(mode=0o600)
         return mark
 
+    def mark_peer(self, association: str, address: str) -> Path:
+        """Say that there is an association with a peer, until the returned mark is unlinked."""
+        mark = self.folder / f"{association}{PEER}{quote(address, safe=':')}"
+        mark.touch(mode=0o600)
+        return mark
+
     def part(self) -> Part:
         """Begin a file."""
         return Part(self)
@@ -168,18 +187,30 @@ class Part:
     """A file that is being written: header once, then data set bytes in any number of pieces."""
 
     writer: Writer
-    _path: Path = field(init=False)
+    _path: Path | None = field(init=False, default=None)
+    """None when the file has no name until it is committed, and so is gone with its process."""
     _file: BinaryIO = field(init=False)
     _sha256: hashlib._Hash = field(init=False, default_factory=hashlib.sha256)
+    _data_set_offset: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self._path = self.writer.folder / f"{secrets.token_hex(8)}{PART}"
-        self._file = self._path.open("xb", buffering=0)
-        self._file.write(PREAMBLE.ljust(128, b"\0"))
+        try:
+            descriptor = os.open(self.writer.folder, os.O_TMPFILE | os.O_RDWR, mode=0o600)
+            self._file = os.fdopen(descriptor, "r+b", buffering=0)
+        except OSError as error:
+            if error.errno not in WITHOUT_NAMELESS_FILES:
+                raise
+            self._path = self.writer.folder / f"{secrets.token_hex(8)}{PART}"
+            self._file = self._path.open("x+b", buffering=0)
 
     def write_header(self, file_meta: bytes) -> None:
-        """Write ``DICM`` and the encoded File Meta Information (PS3.10 section 7.1)."""
-        _write_all(self._file, b"DICM" + file_meta)
+        """Write preamble, ``DICM`` and the encoded File Meta Information (PS3.10 section 7.1)."""
+        _write_all(self._file, PREAMBLE.ljust(128, b"\0") + b"DICM" + file_meta)
+        self._data_set_offset = 132 + len(file_meta)
+
+    def read_head(self, count: int) -> bytes:
+        """Read the first bytes of the data set back, as many as there are."""
+        return os.pread(self._file.fileno(), count, self._data_set_offset)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write bytes of the data set.
@@ -195,7 +226,8 @@ class Part:
     def discard(self) -> None:
         """Forget the file."""
         self._file.close()
-        self._path.unlink(missing_ok=True)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
     def commit(self, study: StudyFolder, sop_instance_uid: str) -> Stored:
         """Make the file durable under its name; only after this may it be acknowledged.
@@ -210,13 +242,14 @@ class Part:
             os.pwrite(self._file.fileno(), digest.encode(), len(PREAMBLE))
             os.fsync(self._file.fileno())
             name = hashed(sop_instance_uid)
+            part = self._path or Path(f"/proc/self/fd/{self._file.fileno()}")
             stored = Stored.NEW
-            if not _link(self._path, study.path / f"{name}{SUFFIX}"):
+            if not _link(part, study.path / f"{name}{SUFFIX}"):
                 stored = Stored.DUPLICATE
                 if stored_digest(study.path / f"{name}{SUFFIX}") != digest:
                     stored = Stored.CONFLICT
                     aside = self.writer.spool.aside / study.path.relative_to(self.writer.spool.root)
-                    _link(self._path, aside / f"{name}.{digest[:16]}{SUFFIX}")
+                    _link(part, aside / f"{name}.{digest[:16]}{SUFFIX}")
         finally:
             self.discard()
         return stored
@@ -243,13 +276,13 @@ def is_intact(path: Path) -> bool:
 def _link(part: Path, final: Path) -> bool:
     """Give a file its final name, durably; False when the name is taken."""
     linked = True
+    if not final.parent.is_dir():
+        _make_durably(final.parent)
     try:
-        os.link(part, final)
+        # Any descriptor lets the call follow /proc's link to a file without a name (linkat of Linux).
+        os.link(part, final, src_dir_fd=0, follow_symlinks=True)
     except FileExistsError:
         linked = False
-    except FileNotFoundError:
-        _make_durably(final.parent)
-        return _link(part, final)
     _fsync_folder(final.parent)  # also when the name is taken: whose link it is may not yet be durable
     return linked
 
@@ -273,6 +306,14 @@ def _write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
+
+
+def _is_being_born(folder: Path) -> bool:
+    """Whether a process may be about to lock the folder."""
+    try:
+        return folder.name.startswith(".") and time.time() - folder.stat().st_mtime < BIRTH_S
+    except FileNotFoundError:
+        return True
 
 
 def _is_locked(lock: Path) -> bool:

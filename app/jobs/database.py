@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError
 
 from app.jobs.ledger import READ_ONLY, Ledger
 from app.jobs.queue import Queue
 from app.jobs.tables import SCHEMA_VERSION, meta, metadata
-from app.log import get_logger
 
 BUSY_TIMEOUT_MS = 30_000
+PREPARING = 0x7468_6572
+"""Key of the advisory lock, any number that nobody else takes."""
 
 
 class DatabaseError(Exception):
@@ -61,29 +62,46 @@ def prepare_database(url: str) -> None:
         Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = open_database(url)
     try:
-        if parsed.get_backend_name() == "sqlite":
-            with closing(
-                sqlite3.connect(parsed.database or "", timeout=BUSY_TIMEOUT_MS / 1000)
-            ) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-        metadata.create_all(engine)
-        with engine.begin() as connection:
-            known = connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar()
+        with _alone(engine):
+            if engine.dialect.name == "sqlite":
+                _write_ahead(parsed.database or "")
+            metadata.create_all(engine)
+            _require_schema(engine)
+            logging.getLogger("dbos").setLevel(logging.WARNING)
+            DBOS.migrate(url)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[None]:
+    """Let one role after the other prepare a PostgreSQL database; SQLite's transactions see to that."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(select(func.pg_advisory_lock(PREPARING)))
+        try:
+            yield
+        finally:
+            connection.execute(select(func.pg_advisory_unlock(PREPARING)))
+
+
+def _write_ahead(file: str) -> None:
+    with closing(sqlite3.connect(file, timeout=BUSY_TIMEOUT_MS / 1000)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _require_schema(engine: Engine) -> None:
+    with engine.begin() as connection:
+        known = connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar()
         if known is None:
-            try:
-                with engine.begin() as connection:
-                    connection.execute(insert(meta).values(key="schema", value=str(SCHEMA_VERSION)))
-            except IntegrityError:
-                get_logger().info("database_prepared_by_another_role")
+            connection.execute(insert(meta).values(key="schema", value=str(SCHEMA_VERSION)))
         elif int(known) > SCHEMA_VERSION:
             raise DatabaseError(
                 f"the database has schema {known}, this release knows {SCHEMA_VERSION}: "
                 "install the newer release again, or restore a backup made by this one"
             )
-    finally:
-        engine.dispose()
-    logging.getLogger("dbos").setLevel(logging.WARNING)
-    DBOS.migrate(url)
 
 
 def open_ledger(url: str) -> Ledger:

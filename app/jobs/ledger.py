@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.jobs.queue import Queue
@@ -29,7 +29,11 @@ from app.jobs.tables import (
 READ_ONLY = "theramap_read_only"
 """Execution option of connections that only read: SQLite then takes no lock."""
 
+UNCONFIRMED, COMMITMENT_FAILED = "UNCONFIRMED", "COMMITMENT_FAILED"
+"""Reasons of deliveries: no answer to a commitment request for days; an answer that denies it."""
+
 ENDED = (JobState.DONE, JobState.REFUSED, JobState.UNCHANGED, JobState.SUPERSEDED)
+OPEN_DELIVERIES = (DeliveryState.WAITING, DeliveryState.SENT, DeliveryState.PARKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +170,12 @@ class Ledger:
             connection.execute(update(jobs).where(jobs.c.id == job).values(deaths=jobs.c.deaths + 1))
             return int(connection.execute(select(jobs.c.deaths).where(jobs.c.id == job)).scalar_one())
 
-    def give_back(self, job: str) -> None:
-        """Uncount a start that a clean stop cut short."""
+    def give_back(self, job: str, worker: str) -> None:
+        """Uncount a start of this worker that a clean stop cut short."""
         with self.engine.begin() as connection:
             connection.execute(
                 update(jobs)
-                .where(jobs.c.id == job, jobs.c.state == JobState.RUNNING)
+                .where(jobs.c.id == job, jobs.c.state == JobState.RUNNING, jobs.c.worker == worker)
                 .values(state=JobState.QUEUED, starts=jobs.c.starts - 1)
             )
 
@@ -254,6 +258,28 @@ class Ledger:
                 self._withdraw_earlier(connection, row)
             return state
 
+    def known_essence(self, study_key: str, before_revision: int) -> str | None:
+        """What the MAP selected of the last earlier revision, when its results stand or it was refused."""
+        query = (
+            select(jobs.c.id, jobs.c.state, jobs.c.essence)
+            .where(
+                jobs.c.study_key == study_key,
+                jobs.c.revision < before_revision,
+                jobs.c.state.in_([JobState.DONE, JobState.REFUSED]),
+            )
+            .order_by(jobs.c.revision.desc())
+            .limit(1)
+        )
+        with self._reader.connect() as connection:
+            row = connection.execute(query).first()
+            if row is None:
+                return None
+            standing = select(results.c.job_id).where(
+                results.c.job_id == row.id, results.c.withdrawn.is_(None)
+            )
+            stands = row.state == JobState.REFUSED or connection.execute(standing).first() is not None
+            return row.essence if stands else None
+
     def current_results(self, study_key: str, before_revision: int | None = None) -> Sequence[Row[Any]]:
         """Results of a study that nothing has withdrawn, of revisions before the one given."""
         query = (
@@ -278,6 +304,14 @@ class Ledger:
         wanted = list(sop_instance_uids)
         with self._reader.connect() as connection:
             query = select(results.c.sop_instance_uid).where(results.c.sop_instance_uid.in_(wanted))
+            return set(connection.execute(query).scalars())
+
+    def still_current(self, sop_instance_uids: Iterable[str]) -> set[str]:
+        """Those of the UIDs that are results of a job which nothing has withdrawn."""
+        query = select(results.c.sop_instance_uid).where(
+            results.c.sop_instance_uid.in_(list(sop_instance_uids)), results.c.withdrawn.is_(None)
+        )
+        with self._reader.connect() as connection:
             return set(connection.execute(query).scalars())
 
     def recall(self, model: str) -> Sequence[str]:
@@ -329,6 +363,23 @@ class Ledger:
                 return None
             return connection.execute(select(deliveries).where(deliveries.c.id == delivery)).one()
 
+    def begin_sending(self, delivery: str, attempt: int) -> bool:
+        """Record that from now on something may have arrived; False when it must not be sent any more.
+
+        It was withdrawn, or this attempt was killed, is made again, and a later one has overtaken it.
+        """
+        with self.engine.begin() as connection:
+            done = connection.execute(
+                update(deliveries)
+                .where(
+                    deliveries.c.id == delivery,
+                    deliveries.c.state == DeliveryState.WAITING,
+                    deliveries.c.attempts == attempt,
+                )
+                .values(begun=True)
+            )
+            return done.rowcount > 0
+
     def retry_delivery(self, delivery: str, attempt: int, code: str, reason: str, delay_s: float) -> None:
         """Record why an attempt failed and queue the next one."""
         with self.engine.begin() as connection:
@@ -355,7 +406,11 @@ class Ledger:
         with self.engine.begin() as connection:
             done = connection.execute(
                 update(deliveries)
-                .where(deliveries.c.id == delivery, deliveries.c.state == DeliveryState.WAITING)
+                .where(
+                    deliveries.c.id == delivery,
+                    deliveries.c.state == DeliveryState.WAITING,
+                    deliveries.c.attempts == attempt,
+                )
                 .values(state=DeliveryState.SENT, sent_s=now, reason_code=None, reason=None, next_s=None)
             )
             if done.rowcount:
@@ -367,6 +422,39 @@ class Ledger:
                         )
                     )
                 self.queue.add_confirmation(connection, delivery, attempt, timeout_s)
+
+    def ask_again(self, delivery: str, attempt: int, transaction_uid: str, delay_s: float) -> bool:
+        """Record that commitment is asked for once more, as the next attempt; queue the check on it.
+
+        False when it is not this attempt's answer that is waited for (any more).
+        """
+        now = time.time()
+        with self.engine.begin() as connection:
+            done = connection.execute(
+                update(deliveries)
+                .where(
+                    deliveries.c.id == delivery,
+                    deliveries.c.state == DeliveryState.SENT,
+                    deliveries.c.attempts == attempt,
+                )
+                .values(attempts=attempt + 1, next_s=now + delay_s)
+            )
+            if done.rowcount:
+                connection.execute(
+                    insert(commitments).values(
+                        transaction_uid=transaction_uid, delivery_id=delivery, asked_s=now
+                    )
+                )
+                self.queue.add_confirmation(connection, delivery, attempt + 1, delay_s)
+            return done.rowcount > 0
+
+    def denials(self, delivery: str) -> int:
+        """How often the destination has answered that it does not keep everything."""
+        query = select(commitments.c.failed).where(
+            commitments.c.delivery_id == delivery, commitments.c.answered_s.is_not(None)
+        )
+        with self._reader.connect() as connection:
+            return sum(bool(failed) for failed in connection.execute(query).scalars())
 
     def confirm_delivery(self, delivery: str) -> None:
         """Record that the destination keeps everything."""
@@ -411,17 +499,29 @@ class Ledger:
                 )
                 waiting = and_(deliveries.c.id == row.delivery_id, deliveries.c.state == DeliveryState.SENT)
                 if not failed:
+                    unconfirmed = and_(
+                        deliveries.c.id == row.delivery_id,
+                        deliveries.c.state == DeliveryState.PARKED,
+                        deliveries.c.reason_code == UNCONFIRMED,
+                    )
                     connection.execute(
                         update(deliveries)
-                        .where(waiting)
-                        .values(state=DeliveryState.CONFIRMED, confirmed_s=now, next_s=None)
+                        .where(or_(waiting, unconfirmed))
+                        .values(
+                            state=DeliveryState.CONFIRMED,
+                            confirmed_s=now,
+                            reason_code=None,
+                            reason=None,
+                            next_s=None,
+                        )
                     )
                 elif connection.execute(
                     update(deliveries)
                     .where(waiting)
                     .values(
                         state=DeliveryState.WAITING,
-                        reason_code="COMMITMENT_FAILED",
+                        attempts=row.attempts + 1,  # a killed attempt that starts again is overtaken
+                        reason_code=COMMITMENT_FAILED,
                         reason=f"{len(failed)} instances were not committed",
                     )
                 ).rowcount:
@@ -440,6 +540,18 @@ class Ledger:
                 .values(state=DeliveryState.PARKED, reason_code=code, reason=reason, next_s=None)
             )
 
+    def withdraw_delivery(self, delivery: str, code: str) -> None:
+        """Record that a delivery is not wanted any more; one that has come to its end stays as it is."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(deliveries)
+                .where(
+                    deliveries.c.id == delivery,
+                    deliveries.c.state.in_([DeliveryState.WAITING, DeliveryState.SENT, DeliveryState.PARKED]),
+                )
+                .values(state=DeliveryState.WITHDRAWN, reason_code=code, next_s=None)
+            )
+
     def resume_delivery(self, delivery: str) -> bool:
         """Queue a parked delivery again; its days of trying begin anew."""
         with self.engine.begin() as connection:
@@ -451,8 +563,44 @@ class Ledger:
                 .where(deliveries.c.id == delivery)
                 .values(state=DeliveryState.WAITING, reason_code=None, reason=None, created_s=time.time())
             )
-            self.queue.add_delivery(connection, delivery, row.attempts + 1, 0.0)
+            self.queue.add_delivery(connection, delivery, row.attempts + 1, 0.0, again=f"{time.time():.6f}")
             return True
+
+    # ---- retention ---------------------------------------------------------------------------------
+
+    def jobs_of(self, study_key: str) -> Sequence[Row[Any]]:
+        """All revisions of a study, the latest last."""
+        with self._reader.connect() as connection:
+            query = select(jobs).where(jobs.c.study_key == study_key).order_by(jobs.c.revision)
+            return connection.execute(query).all()
+
+    def has_open_delivery(self, study_key: str) -> bool:
+        """Whether something of a study has not arrived for good: waiting, uncommitted or parked."""
+        query = (
+            select(deliveries.c.id)
+            .join(jobs)
+            .where(jobs.c.study_key == study_key, deliveries.c.state.in_(OPEN_DELIVERIES))
+        )
+        with self._reader.connect() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
+    def delivered_before(self, ended_s: float, limit: int = 100) -> Sequence[str]:
+        """Jobs that ended before a time, whose deliveries are all at their end, and which are not cleaned."""
+        waits = (
+            select(deliveries.c.id)
+            .where(deliveries.c.job_id == jobs.c.id, deliveries.c.state.in_(OPEN_DELIVERIES))
+            .exists()
+        )
+        query = select(jobs.c.id).where(
+            jobs.c.state.in_(ENDED), jobs.c.ended_s < ended_s, jobs.c.cleaned.is_(False), ~waits
+        )
+        with self._reader.connect() as connection:
+            return list(connection.execute(query.order_by(jobs.c.ended_s).limit(limit)).scalars())
+
+    def mark_cleaned(self, job: str) -> None:
+        """Record that a job's output has been removed."""
+        with self.engine.begin() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job).values(cleaned=True))
 
     # ---- the rest ----------------------------------------------------------------------------------
 
@@ -464,6 +612,19 @@ class Ledger:
                     time_s=time.time(), code=code, sentence=sentence, job_id=job, study_key=study
                 )
             )
+
+    def report_once(self, code: str, sentence: str, *, study: str | None = None) -> bool:
+        """Keep an incident that is found again and again; False when the very same is there already."""
+        same = and_(
+            incidents.c.code == code,
+            incidents.c.sentence == sentence,
+            incidents.c.study_key.is_(None) if study is None else incidents.c.study_key == study,
+        )
+        with self._reader.connect() as connection:
+            if connection.execute(select(incidents.c.id).where(same).limit(1)).first():
+                return False
+        self.report(code, sentence, study=study)
+        return True
 
     def incidents(self, limit: int = 100) -> Sequence[Row[Any]]:
         with self._reader.connect() as connection:
@@ -510,14 +671,14 @@ class Ledger:
         query = select(deliveries).where(
             deliveries.c.job_id == job, deliveries.c.kind == DeliveryKind.RESULTS
         )
-        for row in connection.execute(query).all():
+        for row in connection.execute(query.with_for_update()).all():
             if row.state in {DeliveryState.WAITING, DeliveryState.PARKED}:
                 connection.execute(
                     update(deliveries)
                     .where(deliveries.c.id == row.id)
                     .values(state=DeliveryState.WITHDRAWN, reason_code=reason.upper(), next_s=None)
                 )
-            if row.attempts:
+            if row.begun:
                 self._add_delivery(connection, job, DeliveryKind.REJECTION, row.destination)
 
 

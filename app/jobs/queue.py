@@ -34,9 +34,12 @@ class Queue:
         options["priority"] = priority
         self._client.enqueue_in_transaction(connection, options, job)
 
-    def add_delivery(self, connection: Connection, delivery: str, attempt: int, delay_s: float) -> None:
-        """Queue an attempt at a delivery."""
-        options = self._options("deliver", DELIVERIES, f"deliver:{delivery}:{attempt}")
+    def add_delivery(
+        self, connection: Connection, delivery: str, attempt: int, delay_s: float, again: str = ""
+    ) -> None:
+        """Queue an attempt at a delivery; ``again`` as for a study."""
+        identity = f"deliver:{delivery}:{attempt}" + (f":{again}" if again else "")
+        options = self._options("deliver", DELIVERIES, identity)
         if delay_s:
             options["delay_seconds"] = delay_s
         self._client.enqueue_in_transaction(connection, options, delivery, attempt)
@@ -47,6 +50,17 @@ class Queue:
         if delay_s:
             options["delay_seconds"] = delay_s
         self._client.enqueue_in_transaction(connection, options, delivery, attempt)
+
+    def is_delivering(self, delivery: str) -> bool:
+        """Tell whether a process is in the midst of an attempt at a delivery."""
+        found = self._client.list_workflows(
+            workflow_id_prefix=f"deliver:{delivery}:",
+            status="PENDING",
+            load_input=False,
+            load_output=False,
+            limit=1,
+        )
+        return bool(found)
 
     def _options(self, workflow: str, queue: str, identity: str) -> EnqueueOptions:
         return {

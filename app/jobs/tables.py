@@ -100,7 +100,7 @@ results = Table(
     "theramap_result",
     metadata,
     Column("sop_instance_uid", String, primary_key=True),
-    Column("job_id", ForeignKey(jobs.c.id), nullable=False, index=True),
+    Column("job_id", ForeignKey(jobs.c.id), primary_key=True, index=True),
     Column("name", String, nullable=False),  # file below the job's output folder
     Column("kind", String, nullable=False),  # seg, sr, pictures
     Column("form", String, nullable=False, default=""),  # image or segment, for an SR in two forms
@@ -124,6 +124,7 @@ deliveries = Table(
     Column("reason_code", String),
     Column("reason", Text),
     Column("attempts", Integer, nullable=False, default=0),
+    Column("begun", Boolean, nullable=False, default=False),  # something of it may have arrived
     Column("created_s", Float, nullable=False),
     Column("next_s", Float),
     Column("sent_s", Float),

@@ -56,6 +56,12 @@ PRIVATE_DEFINITIONS: Final[dict[Code, str]] = {
     Code("TM014", PRIVATE_SCHEME, "Segmentation method"): (
         "Concept name: the method, its parameters and its source."
     ),
+    Code("TM020", PRIVATE_SCHEME, "Report on the state of processing"): (
+        "Document title: the software did not produce the results that were to be expected."
+    ),
+    Code("TM021", PRIVATE_SCHEME, "Reason for lack of results"): (
+        "Concept name: why the software produced no results, in words and as its own code."
+    ),
 }
 """Every private code with its definition."""
 
@@ -124,6 +130,8 @@ CLAIM: Final = _PRIVATE["TM011"]
 TOTALS: Final = _PRIVATE["TM012"]
 QUALITY_NOTE: Final = _PRIVATE["TM013"]
 METHOD: Final = _PRIVATE["TM014"]
+STATUS_REPORT: Final = _PRIVATE["TM020"]
+LACK_OF_RESULTS: Final = _PRIVATE["TM021"]
 
 LANGUAGE: Final = Code("121049", "DCM", "Language of Content Item and Descendants")
 
@@ -168,6 +176,11 @@ SOURCE: Final = Code("260753009", "SCT", "Source")
 IMAGING_MEASUREMENTS: Final = Code("126010", "DCM", "Imaging Measurements")
 ACQUISITION_EQUIPMENT: Final = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT: Final = Code("109102", "DCM", "Processing Equipment")
+
+# Key object selection (TID 2010, CID 7010).
+REJECTED_FOR_QUALITY: Final = Code("113001", "DCM", "Rejected for Quality Reasons")
+REJECTED_FOR_PATIENT_SAFETY: Final = Code("113037", "DCM", "Rejected for Patient Safety Reasons")
+KEY_OBJECT_DESCRIPTION: Final = Code("113012", "DCM", "Key Object Description")
 
 
 def family_of(algorithm: Algorithm) -> Code:

@@ -1,0 +1,220 @@
+"""DBOS in a worker or deliverer: a lasting identity, its heartbeat, and the take-over of what others left.
+
+A name is an executor of DBOS. What it had begun and not finished when it was killed, it takes up again when
+it starts; and any executor puts back into the queue what those have begun that are no more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from dbos import DBOS, DBOSPortableJSONSerializer
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.gateway.settings import Gateway
+from app.jobs.database import open_database
+from app.jobs.patience import is_away, patiently
+from app.jobs.queue import SHAPE
+from app.jobs.workers import Workers, new_token
+from app.log import get_logger
+from app.process import Stop
+
+APPLICATION = "theramap"
+FORGOTTEN_AFTER_S = 30 * 86400.0
+
+
+class NameTakenError(Exception):
+    """Another living process has the name."""
+
+
+class Activity:
+    """What is under way in this process, so that a stop can wait for it."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._running = 0
+        self._abandoned = 0
+
+    def __enter__(self) -> None:
+        with self._condition:
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._condition:
+            self._running -= 1
+            self._condition.notify_all()
+
+    def abandon(self) -> None:
+        """Leave this thread's work where it is, for ever: another process goes on with it.
+
+        Neither a return nor an exception will do, for DBOS would record it as the work's end.
+        """
+        with self._condition:
+            self._running -= 1
+            self._abandoned += 1
+            self._condition.notify_all()
+        threading.Event().wait()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until nothing is under way any more; False when the time was too short."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self._running == 0, timeout=seconds)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether threads are left that will never end."""
+        with self._condition:
+            return self._abandoned > 0 or self._running > 0
+
+
+class Executor:
+    """One process that takes work from one queue.
+
+    Parameters
+    ----------
+    gateway : Gateway
+        The settings.
+    role : str
+        ``work`` or ``deliver``.
+    queue : str
+        The queue it listens to.
+    concurrency : int
+        How many it takes at a time.
+    stop : Stop
+        Set when the process is to end.
+    """
+
+    def __init__(self, gateway: Gateway, role: str, queue: str, concurrency: int, stop: Stop) -> None:
+        self.name = f"{role}-{gateway.work.name or socket.gethostname()}"
+        self._gateway, self._role, self._queue = gateway, role, queue
+        self._concurrency, self._stop = concurrency, stop
+        self._token = new_token()
+        self._workers = Workers(open_database(gateway.database_url), gateway.work.lost_after_s)
+        self._dbos: DBOS | None = None
+        self._swept_s = 0.0
+
+    def launch(self, register: Callable[[], None]) -> None:
+        """Take the name, register the workflows and begin to take work.
+
+        Parameters
+        ----------
+        register : callable
+            Registers the workflows with DBOS.
+
+        Raises
+        ------
+        NameTakenError
+            Another living process works under this name.
+        """
+        if not patiently(lambda: self._workers.claim(self.name, self._role, self._token), self._stop):
+            raise NameTakenError(self.name)
+        self._dbos = DBOS(
+            config={
+                "name": APPLICATION,
+                "system_database_url": self._gateway.database_url,
+                "application_version": SHAPE,
+                "executor_id": self.name,
+                "serializer": DBOSPortableJSONSerializer(),
+                "log_level": "WARNING",
+                "run_migrations": False,  # prepare_database has
+            }
+        )
+        _log_as_we_do()
+        register()
+        DBOS.listen_queues([self._queue])
+        DBOS.launch()
+        DBOS.register_queue(
+            self._queue,
+            worker_concurrency=self._concurrency,
+            polling_interval_sec=self._gateway.work.poll_s,
+            on_conflict="always_update",
+        )
+        get_logger().info("executor_started", name=self.name, queue=self._queue)
+
+    def serve(self) -> None:
+        """Beat and sweep until the stop.
+
+        Raises
+        ------
+        NameTakenError
+            We were silent for so long that another has taken the name: this process must end at once.
+        """
+        while not self._stop.wait(self._gateway.work.heartbeat_s):
+            try:
+                if not self._workers.beat(self.name, self._token):
+                    raise NameTakenError(self.name)
+                if time.monotonic() - self._swept_s > self._gateway.work.lost_after_s / 4:
+                    self.sweep()
+                    self._swept_s = time.monotonic()
+            except (DBAPIError, PoolTimeoutError) as error:
+                if not is_away(error):
+                    raise
+                get_logger().warning("database_away", kind=type(error).__name__)
+
+    def sweep(self) -> None:
+        """Put back into their queues the workflows of executors that are no more."""
+        pending = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        lost = {work.executor_id for work in pending if work.executor_id} - {self.name}
+        lost -= self._workers.living()
+        if lost:
+            get_logger().warning("executors_lost", names=sorted(lost))
+            DBOS._recover_pending_workflows(sorted(lost))
+        self._workers.forget(FORGOTTEN_AFTER_S)
+
+    def drain(self, activity: Activity, seconds: float) -> bool:
+        """Take nothing more from the queue and wait for what is under way; False when the time was short."""
+        if self._dbos is not None:
+            for event in self._dbos.background_thread_stop_events:
+                event.set()
+        deadline = time.monotonic() + seconds
+        while not activity.wait(min(self._gateway.work.heartbeat_s, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                return False
+            self._still_ours()
+        return True
+
+    def leave(self) -> None:
+        """Put what is not finished back into the queue and give up the name."""
+        if not self._still_ours():
+            return  # our next start, or the sweep of another, does the same
+        try:
+            DBOS._recover_pending_workflows([self.name])
+            self._workers.leave(self.name, self._token)
+        except (DBAPIError, PoolTimeoutError) as error:
+            get_logger().warning("database_away", kind=type(error).__name__)
+
+    def _still_ours(self) -> bool:
+        """Beat; whether the name is known to be ours."""
+        try:
+            return self._workers.beat(self.name, self._token)
+        except (DBAPIError, PoolTimeoutError) as error:
+            get_logger().warning("database_away", kind=type(error).__name__)
+            return False
+
+    def close(self) -> None:
+        """End DBOS in this process."""
+        DBOS.destroy(destroy_registry=True)
+        self._dbos = None
+
+
+def _log_as_we_do() -> None:
+    """Let DBOS's warnings through our log, and nothing else of it to the terminal."""
+    logger = logging.getLogger("dbos")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+    logger.propagate = True
+    logger.setLevel(logging.WARNING)
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process without waiting for threads that will never end."""
+    sys.stderr.flush()
+    os._exit(code)

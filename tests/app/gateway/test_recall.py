@@ -1,0 +1,49 @@
+"""Recalls: every result of a model, once, rejected only where it may have arrived."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from app.gateway.recall import recall
+from app.jobs.ledger import delivery_id
+from app.jobs.tables import DeliveryKind, DeliveryState
+from tests.app.gateway.finished import house, remote
+
+
+@pytest.fixture
+def built(tmp_path):
+    with house(tmp_path, remote(1)) as started:
+        original = started.study
+        for key, model in (("a", "net@11"), ("b", "net@22"), ("c", None)):
+            found = [
+                replace(one, model=model, sop_instance_uid=f"{one.sop_instance_uid[:40]}.{ord(key)}")
+                for one in original.found.results
+            ]
+            started.study = replace(original, found=replace(original.found, results=tuple(found)))
+            started.done(study_key=key)
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("model", "jobs"),
+    [("net@11", ["a-r1"]), ("net", ["a-r1", "b-r1"]), ("ne", []), ("net@1", []), ("other", []), ("", [])],
+)
+def test_finds_the_results_of_a_model(built, model, jobs):
+    assert sorted(recall(built.ledger, model)) == jobs
+    assert sorted(one.job_id for one in built.ledger.incidents()) == jobs
+    assert recall(built.ledger, model) == []
+    assert {row.withdrawn for job in jobs for row in built.ledger.results_of(job)} <= {"recalled"}
+
+
+def test_rejects_only_where_something_may_have_arrived(built):
+    sent, tried = (delivery_id(f"{key}-r1", DeliveryKind.RESULTS, "pacs") for key in "ab")
+    for one in (sent, tried):
+        built.ledger.start_delivery(one, 1)
+    assert built.ledger.begin_sending(sent, 1)
+    recall(built.ledger, "net")
+    assert [one.kind for one in built.ledger.deliveries_of("a-r1")] == ["results", "rejection"]
+    assert [one.kind for one in built.ledger.deliveries_of("b-r1")] == ["results"]
+    assert built.ledger.delivery(tried).state == DeliveryState.WITHDRAWN
+    assert not built.ledger.begin_sending(tried, 1)

@@ -1,0 +1,252 @@
+"""The ledger on SQLite and PostgreSQL: each record moves once, and what follows is queued with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbos import DBOSClient
+from sqlalchemy import update
+
+from app.jobs import database
+from app.jobs.database import DatabaseError, open_database, open_ledger, prepare_database
+from app.jobs.ledger import Ledger, NewJob, NewResult
+from app.jobs.queue import DELIVERIES, STUDIES
+from app.jobs.tables import SCHEMA_VERSION, DeliveryKind, DeliveryState, JobState, meta
+
+
+@pytest.fixture
+def ledger(database_url: str) -> Iterator[Ledger]:
+    prepare_database(database_url)
+    opened = open_ledger(database_url)
+    yield opened
+    opened.engine.dispose()
+
+
+def _new(study: str = "s", digest: str = "d1", origin: str = "arrival", priority: int = 10) -> NewJob:
+    return NewJob(study, "THERAMAP", "1.2.3", origin, priority, "2026-01-01T00:00:00+00:00", digest, 5)
+
+
+def _add(ledger: Ledger, *args: Any, **kwargs: Any) -> str:
+    job = ledger.add_job(_new(*args, **kwargs))
+    assert job is not None
+    return job
+
+
+def _result(uid: str, model: str | None = None) -> NewResult:
+    return NewResult(uid, f"{uid}.dcm", "sr", "image", "1.2", "1.3", "1.2.3", "0" * 64, "fixed_suv 1", model)
+
+
+def _done(ledger: Ledger, job: str, uid: str, model: str | None = None, essence: str = "e") -> JobState:
+    ledger.start_job(job, "w")
+    return ledger.end_job(
+        job,
+        JobState.DONE,
+        essence=essence,
+        found=[_result(uid, model)],
+        destinations={"pacs": DeliveryKind.RESULTS},
+    )
+
+
+def _queued(ledger: Ledger, queue: str) -> list[str]:
+    client: DBOSClient = ledger.queue._client
+    return [
+        one.workflow_id for one in client.list_workflows(queue_name=queue, status=["ENQUEUED", "DELAYED"])
+    ]
+
+
+def test_revision_is_added_once_and_queued_with_it(ledger: Ledger) -> None:
+    first = ledger.add_job(_new())
+    assert first == "s-r1"
+    assert ledger.add_job(_new()) is None
+    assert ledger.add_job(_new(digest="d2")) == "s-r2"
+    assert ledger.add_job(_new(digest="d2", origin="rerun")) == "s-r3"
+    assert ledger.add_job(_new(study="t")) == "t-r1"
+    assert sorted(_queued(ledger, STUDIES)) == ["study:s-r1", "study:s-r2", "study:s-r3", "study:t-r1"]
+    latest = ledger.latest_job("s")
+    assert latest is not None
+    assert (latest.revision, latest.state) == (3, JobState.QUEUED)
+
+
+def test_revision_added_by_several_at_once_is_one_job(ledger: Ledger) -> None:
+    found: list[str | None] = []
+    threads = [threading.Thread(target=lambda: found.append(ledger.add_job(_new()))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found, key=str) == [None] * 5 + ["s-r1"]
+    assert _queued(ledger, STUDIES) == ["study:s-r1"]
+
+
+def test_registered_set_is_the_first_one(ledger: Ledger) -> None:
+    job = _add(ledger)
+    row = ledger.start_job(job, "w1")
+    assert row is not None
+    assert (row.starts, row.state, row.worker) == (1, JobState.RUNNING, "w1")
+    again = ledger.start_job(job, "w2")
+    assert again is not None
+    assert again.starts == 2
+    assert _done(ledger, job, "1.9.1") == JobState.DONE
+    assert ledger.end_job(job, JobState.DONE, found=[_result("1.9.2")]) == JobState.DONE
+    assert [row.sop_instance_uid for row in ledger.results_of(job)] == ["1.9.1"]
+    assert ledger.start_job(job, "w1") is None
+    assert _queued(ledger, DELIVERIES) == ["deliver:s-r1:results:pacs:1"]
+
+
+def test_newer_revision_supersedes_what_runs_and_what_was_sent(ledger: Ledger) -> None:
+    first = _add(ledger)
+    _done(ledger, first, "1.9.1")
+    (sent,) = ledger.deliveries_of(first)
+    assert ledger.start_delivery(sent.id, 1) is not None
+    ledger.begin_sending(sent.id, 1)
+    second = _add(ledger, digest="d2")
+    ledger.start_job(second, "w")
+    third = _add(ledger, digest="d3")
+    assert ledger.end_job(second, JobState.DONE, found=[_result("1.9.2")]) == JobState.SUPERSEDED
+    assert ledger.results_of(second) == []
+    assert [row.sop_instance_uid for row in ledger.current_results("s", before_revision=3)] == ["1.9.1"]
+    assert _done(ledger, third, "1.9.3") == JobState.DONE
+    assert [row.withdrawn for row in ledger.results_of(first)] == ["superseded"]
+    kinds = {row.kind: row.state for row in ledger.deliveries_of(first)}
+    assert kinds == {
+        DeliveryKind.RESULTS: DeliveryState.WITHDRAWN,
+        DeliveryKind.REJECTION: DeliveryState.WAITING,
+    }
+
+
+def test_unchanged_revision_leaves_the_earlier_results(ledger: Ledger) -> None:
+    first = _add(ledger)
+    assert ledger.known_essence("s", 1) is None
+    _done(ledger, first, "1.9.1", essence="e1")
+    second = _add(ledger, digest="d2")
+    assert ledger.known_essence("s", 2) == "e1"
+    ledger.start_job(second, "w")
+    assert ledger.end_job(second, JobState.UNCHANGED, essence="e1") == JobState.UNCHANGED
+    assert [row.withdrawn for row in ledger.results_of(first)] == [None]
+    assert ledger.known_essence("s", 3) == "e1"
+
+
+def test_recalled_results_make_no_revision_unchanged(ledger: Ledger) -> None:
+    job = _add(ledger)
+    _done(ledger, job, "1.9.1", model="net@abc")
+    other = _add(ledger, "t")
+    _done(ledger, other, "1.9.2", model="net@def")
+    assert list(ledger.recall("net@abc")) == [job]
+    assert list(ledger.recall("net@abc")) == []
+    assert ledger.known_essence("s", 2) is None
+    assert ledger.known_essence("t", 2) == "e"
+    assert list(ledger.recall("net")) == [other]
+
+
+def test_deaths_and_starts_are_counted_and_reset_by_resuming(ledger: Ledger) -> None:
+    job = _add(ledger)
+    ledger.start_job(job, "w")
+    assert [ledger.count_death(job) for _ in range(3)] == [1, 2, 3]
+    assert ledger.park_job(job, "CHILD_DIED", "It died.", tell=["pacs"])
+    assert not ledger.park_job(job, "OTHER", "again")
+    assert [row.kind for row in ledger.deliveries_of(job)] == [DeliveryKind.STATUS]
+    assert ledger.end_job(job, JobState.DONE) == JobState.PARKED
+    assert ledger.resume_job(job)
+    assert not ledger.resume_job(job)
+    row = ledger.job(job)
+    assert (row.state, row.deaths, row.starts, row.reason) == (JobState.QUEUED, 0, 0, None)
+    assert len(_queued(ledger, STUDIES)) == 2
+
+
+def test_only_the_worker_that_runs_a_job_gives_it_back(ledger: Ledger) -> None:
+    job = _add(ledger)
+    ledger.start_job(job, "frozen")
+    ledger.start_job(job, "w2")
+    ledger.give_back(job, "frozen")
+    assert (ledger.job(job).state, ledger.job(job).starts) == (JobState.RUNNING, 2)
+    ledger.give_back(job, "w2")
+    assert (ledger.job(job).state, ledger.job(job).starts) == (JobState.QUEUED, 1)
+
+
+def test_delivery_is_tried_confirmed_and_denied(ledger: Ledger) -> None:
+    job = _add(ledger)
+    _done(ledger, job, "1.9.1")
+    (row,) = ledger.deliveries_of(job)
+    assert ledger.start_delivery(row.id, 1) is not None
+    assert ledger.start_delivery(row.id, 1) is not None  # killed in its midst
+    assert ledger.start_delivery(row.id, 3) is None
+    ledger.retry_delivery(row.id, 1, "UNREACHABLE", "No answer.", 30.0)
+    ledger.retry_delivery(row.id, 1, "UNREACHABLE", "No answer.", 30.0)
+    assert ledger.start_delivery(row.id, 2) is not None
+    ledger.sent_delivery(row.id, 2, "2.25.1", 60.0)
+    assert ledger.delivery(row.id).state == DeliveryState.SENT
+    assert ledger.answer_commitment("2.25.2", []) is None
+    assert ledger.answer_commitment("2.25.1", ["1.9.1"]) == row.id
+    assert ledger.delivery(row.id).state == DeliveryState.WAITING
+    assert ledger.start_delivery(row.id, 3) is not None
+    ledger.sent_delivery(row.id, 3, "2.25.3", 60.0)
+    ledger.answer_commitment("2.25.3", [])
+    assert ledger.delivery(row.id).state == DeliveryState.CONFIRMED
+    ledger.retry_delivery(row.id, 3, "LATE", "late", 1.0)
+    assert ledger.delivery(row.id).state == DeliveryState.CONFIRMED
+    expected = [f"deliver:{row.id}:{number}" for number in (1, 2, 3)]
+    assert sorted(name for name in _queued(ledger, DELIVERIES) if name.startswith("deliver")) == expected
+
+
+def test_database_of_a_newer_release_is_refused_and_preparing_twice_changes_nothing(
+    database_url: str,
+) -> None:
+    prepare_database(database_url)
+    prepare_database(database_url)
+    engine = open_database(database_url)
+    with engine.begin() as connection:
+        connection.execute(update(meta).where(meta.c.key == "schema").values(value=str(SCHEMA_VERSION + 1)))
+    engine.dispose()
+    with pytest.raises(DatabaseError, match="install the newer release"):
+        prepare_database(database_url)
+
+
+def test_roles_may_prepare_a_database_at_the_same_moment(database_url: str) -> None:
+    failures: list[BaseException] = []
+
+    def prepare() -> None:
+        try:
+            prepare_database(database_url)
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=prepare) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_locked_sqlite_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    url = f"sqlite:///{tmp_path / 'theramap.db'}"
+    prepare_database(url)
+    ledger = open_ledger(url)
+    lock = sqlite3.connect(tmp_path / "theramap.db", isolation_level=None, check_same_thread=False)
+    lock.execute("BEGIN IMMEDIATE")
+    threading.Timer(1.0, lambda: lock.execute("ROLLBACK")).start()
+    assert ledger.jobs_in() == []  # who reads does not wait
+    assert ledger.add_job(_new()) == "s-r1"
+    assert database.BUSY_TIMEOUT_MS >= 10_000
+
+
+def test_failed_transaction_queues_nothing(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recorded and what is queued are one: neither is there without the other."""
+    original: Callable[..., None] = ledger.queue.add_study
+
+    def break_off(*args: Any, **kwargs: Any) -> None:
+        original(*args, **kwargs)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(ledger.queue, "add_study", break_off)
+    with pytest.raises(RuntimeError):
+        ledger.add_job(_new())
+    assert ledger.jobs_in() == []
+    assert _queued(ledger, STUDIES) == []

@@ -1,0 +1,79 @@
+"""Faults that need a look around are told before anything starts, and only to the role they concern."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.settings import Settings
+from app.settings_check import faults
+
+
+def told(role: str = "serve", **gateway: Any) -> list[str]:
+    return [str(fault) for fault in faults(Settings.model_validate({"gateway": gateway}), role)]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("tls")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "40", "-subj", "/CN=t"]
+    for name in ("one", "other"):
+        files = ["-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"]
+        subprocess.run([*command, *files], check=True, capture_output=True)
+    return {"certificate": f"{folder}/one.pem", "key": f"{folder}/one.key", "ca": f"{folder}/other.pem"}
+
+
+def test_defaults_have_no_fault() -> None:
+    assert told() == []
+
+
+def test_two_services_on_one_port_are_refused() -> None:
+    assert told(receiver={"port": 8080}) == [
+        "gateway.console.port: gateway.receiver.port is 8080 too; give each a port of its own"
+    ]
+    assert told(receiver={"port": 8080, "host": "127.0.0.2"}) == []
+
+
+def test_stow_without_certificates_is_for_loopback_only() -> None:
+    stow = {"port": 8081, "host": "0.0.0.0"}
+    assert len(told(receiver={"stow": stow})) == 1
+    assert told(receiver={"stow": {"port": 8081, "host": "127.0.0.1"}}) == []
+
+
+def test_tls_files_must_be_there_and_belong_together(certificate: dict[str, str], tmp_path: Path) -> None:
+    assert told("receive", receiver={"tls": certificate}) == []
+    absent = certificate | {"key": str(tmp_path / "absent.key")}
+    (sentence,) = told("receive", receiver={"tls": absent})
+    assert "absent.key: No such file" in sentence
+    swapped = certificate | {"certificate": certificate["ca"]}
+    (sentence,) = told("receive", receiver={"tls": swapped})
+    assert sentence.startswith("gateway.receiver.tls.certificate: KEY_VALUES_MISMATCH")
+    text = tmp_path / "text.pem"
+    text.write_text("no certificate")
+    (sentence,) = told("receive", receiver={"tls": certificate | {"ca": str(text)}})
+    assert sentence.startswith("gateway.receiver.tls.ca: ")
+
+
+def test_worker_elsewhere_needs_no_certificate_of_the_receiver() -> None:
+    tls = {"certificate": "a", "key": "b", "ca": "c"}
+    assert len(told("receive", receiver={"tls": tls})) == 3
+    assert told("work", receiver={"tls": tls}) == []
+
+
+def test_password_file_must_be_readable(tmp_path: Path) -> None:
+    web = {"url": "http://pacs/dicom-web", "user": "u", "password_file": str(tmp_path / "password")}
+    remote = {"name": "pacs", "ae_title": "P", "host": "pacs", "port": 104, "dicomweb": web}
+    (sentence,) = told("deliver", remotes=[remote])
+    assert "gateway.remotes (pacs).dicomweb.password_file" in sentence
+    (tmp_path / "password").write_text("secret")
+    assert told("deliver", remotes=[remote]) == []
+
+
+def test_protocol_and_method_must_exist() -> None:
+    (sentence,) = told(ae_titles=[{"title": "A", "protocol": "pmsa"}])
+    assert sentence.endswith("there is no protocol pmsa; choose one of fapi, fdg, psma, sstr")
+    (sentence,) = told(ae_titles=[{"title": "A", "method": "guess"}])
+    assert "there is no method guess; choose one of" in sentence
