@@ -27,10 +27,10 @@ def ends(path: Path) -> list[datetime]:
 
 def _not_after(der: bytes) -> datetime:
     """Walk to TBSCertificate.validity.notAfter (RFC 5280 section 4.1)."""
-    (_, certificate), *_ = _elements(der)
-    (_, signed), *_ = _elements(certificate)
-    fields = [element for element in _elements(signed) if element[0] != VERSION]
     try:
+        (_, certificate), *_ = _elements(der)
+        (_, signed), *_ = _elements(certificate)
+        fields = [element for element in _elements(signed) if element[0] != VERSION]
         _serial, _algorithm, _issuer, (_, validity), *_ = fields
         _, (tag, text) = _elements(validity)
         form = FORMATS[tag]

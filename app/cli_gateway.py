@@ -128,7 +128,9 @@ def rerun(
 
 
 def recall(
-    model: Annotated[str, typer.Option(help="NAME@DIGEST, or NAME for every version of it.")],
+    model: Annotated[
+        str, typer.Option(help="NAME@DIGEST (of a method without a model NAME@VERSION), or NAME for all.")
+    ],
     settings_file: SettingsFile = None,
 ) -> None:
     """Withdraw every result of a faulty model from where it was delivered (IHE IOCM)."""

@@ -209,8 +209,7 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
     sections: list[tuple[str, Tls | None]] = [("gateway.receiver.tls", receiver.tls)]
     if receiver.stow is not None:
         sections.append(("gateway.receiver.stow.tls", receiver.stow.tls))
-    for remote in settings.gateway.remotes:
-        sections.append((f"gateway.remotes ({remote.name}).tls", remote.tls))
+    sections += [(f"gateway.remotes ({one.name}).tls", one.tls) for one in settings.gateway.remotes]
     for setting, tls in sections:
         if tls is not None:
             for name, path in (("certificate", tls.certificate), ("ca", tls.ca)):

@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import sys
+import warnings
 from pathlib import Path
 
 import structlog
@@ -55,8 +56,10 @@ def configure_log(role: str, data: Path, level: int = logging.INFO) -> None:
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.WARNING)
     logging.getLogger("theramap").setLevel(level)
-    # Its messages quote what the peer sent.
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    # Their messages and warnings quote what the peer sent, and what a header says of a patient.
+    for library in ("pynetdicom", "pydicom"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module=rf"{library}\.")
 
 
 def get_logger() -> structlog.stdlib.BoundLogger:

@@ -18,6 +18,7 @@ from app.gateway.spool import Spool
 from app.jobs.database import open_ledger, prepare_database
 from app.jobs.exchange import Exchange
 from app.jobs.ledger import Ledger
+from app.log import configure_log
 from app.overview import Counts, count, free_bytes, listed
 from app.settings import Settings
 
@@ -34,6 +35,7 @@ def open_site(settings: Settings) -> Ledger:
     DatabaseError, sqlalchemy.exc.DBAPIError
         The database cannot be used.
     """
+    configure_log("command", settings.gateway.data)
     prepare_database(settings.gateway.database_url)
     return open_ledger(settings.gateway.database_url)
 

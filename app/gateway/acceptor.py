@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from collections import Counter
+from pathlib import Path
 from traceback import extract_tb
 
 from app.gateway.association import Association
@@ -103,22 +104,31 @@ class Acceptor:
             )
             if within:
                 self._connections[thread] = (connection, address)
-        if within:
-            thread.start()
-        else:
+        if not within:
             get_logger().warning("connection_refused", reason="too many connections", peer=address)
             connection.close()
+            return
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads: those that there are go on
+            get_logger().error("connection_refused", reason="no more threads", peer=address)
+            connection.close()
+            with self._lock:
+                del self._connections[thread]
 
     def _serve(self, connection: socket.socket, address: str) -> None:
         """Serve a connection, in its thread."""
         receiver, name = self._gateway.receiver, secrets.token_hex(8)
         deadline = time.monotonic() + receiver.request_timeout_s
-        mark = None
+        mark: Path | None = None
 
         def within_limits() -> bool:
             nonlocal mark
             mark = self._writer.mark_peer(name, address)
-            return _within_limits(receiver, self._writer.spool.peers(), address)
+            within = _within_limits(receiver, self._writer.spool.peers(), address)
+            if not within:
+                mark.unlink()  # it may linger, but it takes nobody's place
+            return within
 
         try:
             wire = Wire(self._secured(connection, deadline), wire_limits(receiver))

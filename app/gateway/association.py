@@ -198,7 +198,8 @@ class Association:
                 body[position + 4], body[position + 5], body[position + PDV_HEADER_BYTES : end], self._sink
             )
             if finished is not None:
-                self._respond(self._message.context_id, finished)
+                if finished:
+                    self._respond(self._message.context_id, finished)
                 self._message = None
             position = end
 
@@ -230,12 +231,14 @@ class Association:
     def _respond(self, context_id: int, command_set: bytes) -> None:
         """Send a response, in fragments if the peer takes only short PDUs."""
         longest = max(self._max_pdu_bytes - PDV_HEADER_BYTES, 1) if self._max_pdu_bytes else len(command_set)
+        pdus = bytearray()
         for start in range(0, len(command_set), longest):
             piece = command_set[start : start + longest]
             last = start + longest >= len(command_set)
             control = COMMAND_FRAGMENT | (LAST_FRAGMENT if last else 0)
             item = (len(piece) + 2).to_bytes(4, "big") + bytes((context_id, control)) + piece
-            self._wire.send(b"\x04\x00" + len(item).to_bytes(4, "big") + item)
+            pdus += b"\x04\x00" + len(item).to_bytes(4, "big") + item
+        self._wire.send(bytes(pdus))  # at once: a peer that reads slowly has the idle time for all of it
 
     def _reject(self, rejection: Rejection) -> None:
         get_logger().warning(
@@ -286,7 +289,7 @@ class _Message:
     def take(
         self, context_id: int, control: int, data: memoryview, sink: Callable[[Command, Context], Sink]
     ) -> bytes | None:
-        """Take in a fragment; return the response when the message is complete."""
+        """Take in a fragment; return the response when the message is complete, empty if it has none."""
         self.received += HEADER_BYTES + len(data)
         is_command = bool(control & COMMAND_FRAGMENT)
         if context_id != self.context_id or is_command != (self._command is None):
@@ -302,6 +305,8 @@ class _Message:
             return None
         try:
             self._command = Command(bytes(self._command_set))
+            if self._command.field == Field.C_CANCEL:
+                return b""  # there is nothing that could be cancelled: one request is served at a time
             self._sink = sink(self._command, self._context)
             return None if self._command.has_data_set else response(self._command, self._sink.finish())
         except CommandError as error:

@@ -11,6 +11,7 @@ NO_DATA_SET = 0x0101
 RESPONSE = 0x8000
 """Bit of the Command Field that tells a response from its request."""
 LONGEST_COMMAND_BYTES = 64 * 2**10
+LONGEST_UID = 64
 
 _HEAD = struct.Struct("<HHI")
 _SHORT = struct.Struct("<H")
@@ -38,6 +39,8 @@ class Field(IntEnum):
     C_STORE = 0x0001
     C_ECHO = 0x0030
     N_EVENT_REPORT = 0x0100
+    C_CANCEL = 0x0FFF
+    """Names the request that it would cancel, has no ID of its own and is not answered (section 9.3.2.3)."""
 
 
 class CommandError(Exception):
@@ -70,7 +73,8 @@ class Command:
         if position != len(data):
             raise CommandError("not a command set")
         self.field = self.number(Tag.COMMAND_FIELD)
-        self.message_id = self.number(Tag.MESSAGE_ID)
+        cancel = self.field == Field.C_CANCEL
+        self.message_id = self.number(Tag.MESSAGE_ID_RESPONDED_TO if cancel else Tag.MESSAGE_ID)
         if self.has(Tag.EVENT_TYPE_ID):
             self.number(Tag.EVENT_TYPE_ID)  # it is repeated in the response
         self.has_data_set = self.number(Tag.COMMAND_DATA_SET_TYPE) != NO_DATA_SET
@@ -119,7 +123,7 @@ def response(command: Command, status: int) -> bytes:
         (Tag.AFFECTED_SOP_CLASS_UID, Tag.AFFECTED_SOP_CLASS_UID),
         (Tag.AFFECTED_SOP_INSTANCE_UID, Tag.AFFECTED_SOP_INSTANCE_UID),
     ):
-        if command.uid(asked):
+        if 0 < len(command.uid(asked)) <= LONGEST_UID:
             values[answered] = command.uid(asked)
     if command.has(Tag.EVENT_TYPE_ID):
         values[Tag.EVENT_TYPE_ID] = command.number(Tag.EVENT_TYPE_ID)

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.gateway.durable import fsync_folder
 from app.jobs.ledger import Ledger
 from app.log import get_logger, private
 
@@ -43,9 +44,8 @@ def write_report(data: Path, transaction_uid: str, failed: Sequence[str]) -> Non
         It could not be made durable, and must not be acknowledged.
     """
     folder = data / INBOX
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _fsync_folder(data)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fsync_folder(data)  # also when it is there: who made it may not have come so far yet
     name = secrets.token_hex(16)
     part = folder / f"{name}{PART}"
     content = {"transaction_uid": transaction_uid, "failed": list(failed)}
@@ -57,7 +57,7 @@ def write_report(data: Path, transaction_uid: str, failed: Sequence[str]) -> Non
         part.rename(folder / f"{name}{SUFFIX}")
     finally:
         part.unlink(missing_ok=True)
-    _fsync_folder(folder)
+    fsync_folder(folder)
 
 
 def import_reports(data: Path, ledger: Ledger) -> int:
@@ -108,11 +108,3 @@ def _move_aside(data: Path, path: Path) -> None:
     folder = data / DAMAGED
     folder.mkdir(mode=0o700, exist_ok=True)
     path.rename(folder / path.name)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

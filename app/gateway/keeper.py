@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.gateway.assembler import Assembler
 from app.gateway.inbox import import_reports
+from app.gateway.leftovers import remove_leftovers
 from app.gateway.retention import clean
 from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, StudyFolder
@@ -27,6 +28,7 @@ from app.process import Stop, die_with_parent
 from app.settings import SettingsError, read_settings
 
 TICK_S = 0.5
+LEFTOVERS_EVERY_S = 3600.0
 AGAIN_S = 5.0
 """After a failure a task is tried again after so long."""
 
@@ -96,6 +98,7 @@ class Keeper:
             Task("remove_dead", spool.remove_dead),
             Task("import_reports", lambda: import_reports(self.settings.data, self.ledger)),
             Task("assemble", assembler.tick),
+            Task("remove_leftovers", lambda: remove_leftovers(self.settings), every_s=LEFTOVERS_EVERY_S),
             Task("report_conflicts", conflicts.report, every_s=5.0),
             Task(
                 "clean", lambda: clean(self.settings, self.ledger, exchange), self.settings.retention.every_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -39,6 +39,13 @@ UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEnd
 ACCEPTED, NO_REASON, NOT_SUPPORTED, NO_TRANSFER_SYNTAX = 0, 2, 3, 4
 """Result of a presentation context (PS3.8 Table 9-18)."""
 MAX_CONTEXTS = 128
+MAX_ITEMS = MAX_CONTEXTS + 2
+USER_INFORMATION = 0x50
+ITEMS = frozenset({0x10, 0x20, USER_INFORMATION})
+SUB_ITEMS = frozenset({0x51, 0x54})
+"""Items, and those of the user information, that say something to us: maximum length and roles."""
+TITLES_BYTES = 68
+"""What precedes the items."""
 
 _STORAGE_CLASSES = frozenset(sop_class._STORAGE_CLASSES.values()) | frozenset(
     sop_class._NON_PATIENT_OBJECT_CLASSES.values()
@@ -117,6 +124,7 @@ def decode_request(body: bytes) -> Request:
         It cannot be decoded.
     """
     pdu = A_ASSOCIATE_RQ()
+    body = _without_others(body)
     try:
         pdu.decode(b"\x01\x00" + len(body).to_bytes(4, "big") + body)
         primitive = pdu.to_primitive()
@@ -126,11 +134,42 @@ def decode_request(body: bytes) -> Request:
             raise RejectedError(Rejection.APPLICATION_CONTEXT)
         if not 0 < len(primitive.presentation_context_definition_list) <= MAX_CONTEXTS:
             raise MalformedRequestError("no presentation context, or too many")
+        for proposed in primitive.presentation_context_definition_list:
+            if not proposed.abstract_syntax or not proposed.transfer_syntax:
+                raise MalformedRequestError("a presentation context without a syntax")
         longest = primitive.maximum_length_received
     except HOSTILE_INPUT_ERRORS as error:
         raise MalformedRequestError(type(error).__name__) from error
     called, calling = (title.strip() for title in (pdu.called_ae_title, pdu.calling_ae_title))
     return Request(called, calling, int(longest or 0), primitive)
+
+
+def _without_others(body: bytes) -> bytes:
+    """Leave items of other types out of an A-ASSOCIATE-RQ: unknown ones are to be skipped (PS3.8 9.3.1)."""
+    kept = [body[:TITLES_BYTES]]
+    for kind, content in _items(body, TITLES_BYTES):
+        if len(kept) > MAX_ITEMS:
+            raise MalformedRequestError("too many items")
+        if kind == USER_INFORMATION:
+            known = (_item(sub, inner) for sub, inner in _items(content, 0) if sub in SUB_ITEMS)
+            kept.append(_item(kind, b"".join(known)))
+        elif kind in ITEMS:
+            kept.append(_item(kind, content))
+    return b"".join(kept)
+
+
+def _items(data: bytes, position: int) -> Iterator[tuple[int, bytes]]:
+    """Type and content of each item (PS3.8 Table 9-12 and the like)."""
+    while position < len(data):
+        end = position + 4 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if position + 4 > len(data) or end > len(data):
+            raise MalformedRequestError("an item is longer than what is there")
+        yield data[position], data[position + 4 : end]
+        position = end
+
+
+def _item(kind: int, content: bytes) -> bytes:
+    return bytes((kind, 0)) + len(content).to_bytes(2, "big") + content
 
 
 def permission(gateway: Gateway, request: Request, address: str) -> Permission:
@@ -237,7 +276,8 @@ def _roles(request: Request, accepted: Iterable[str]) -> list[SCP_SCU_RoleSelect
             role.sop_class_uid = UID(uid)
             role.scu_role = bool(asked[0]) and uid != STORAGE_COMMITMENT
             role.scp_role = bool(asked[1]) and uid == STORAGE_COMMITMENT
-            answers.append(role)
+            if role.scu_role or role.scp_role:  # neither cannot be said: without an answer the default holds
+                answers.append(role)
     return answers
 
 

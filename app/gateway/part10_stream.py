@@ -13,6 +13,7 @@ from operators.study.elements import Shared, read_elements
 PREAMBLE_BYTES = 132
 LONGEST_META_BYTES = 64 * 2**10
 FIRST_TRY_BYTES = 512
+LONGEST_KEPT = 65
 
 
 class Part10Sink:
@@ -58,11 +59,9 @@ class Part10Sink:
         found = _file_meta(head)
         if found is not None:
             meta, start = found
-            self.stated = Stated(
-                text(meta, "MediaStorageSOPClassUID"),
-                text(meta, "MediaStorageSOPInstanceUID"),
-                text(meta, "TransferSyntaxUID"),
-            )
+            keywords = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
+            # It is kept until the answer: of what is too long for a UID, only so much that it shows.
+            self.stated = Stated(*(text(meta, keyword)[:LONGEST_KEPT] for keyword in keywords))
             self._head = None
             self._incoming = self._begin(self.stated)
             self._incoming.write(head[start:])

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from socket import IPPROTO_TCP, TCP_NODELAY
+from socket import IPPROTO_TCP, TCP_NODELAY, TCP_QUICKACK
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -232,6 +232,8 @@ class _Guard:
         deadline = time.monotonic() + self.timeout_s
         while received < size:
             wrapped.socket.settimeout(_left(deadline))
+            # A peer without TCP_NODELAY sends the rest only when what came is acknowledged.
+            wrapped.socket.setsockopt(IPPROTO_TCP, TCP_QUICKACK, 1)
             count = wrapped.socket.recv_into(memoryview(data)[received:])
             if not count:
                 return data[:received]

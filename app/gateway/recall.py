@@ -16,7 +16,7 @@ def recall(ledger: Ledger, model: str) -> Sequence[str]:
     ledger : Ledger
         The tables.
     model : str
-        NAME@DIGEST, or NAME for all its versions.
+        NAME@DIGEST of a model, NAME@VERSION of an algorithm, or NAME for all its versions.
 
     Returns
     -------

@@ -218,6 +218,7 @@ def rerun(
     RerunError
         The study is not there, or it is not clear which one is meant.
     """
+    asked_s = time.time()  # what comes while we look is newer than what this revision has
     titles = [ae.title for ae in settings.ae_titles] if ae_title is None else [ae_title]
     folders = [spool.folder(title, study_instance_uid) for title in titles]
     known = [folder for folder in folders if _held(folder) or ledger.latest_job(folder.study_key)]
@@ -231,7 +232,7 @@ def rerun(
     ae = settings.local(folder.ae_title)
     try:
         with supplemented(held, latest, exchange, folder.study_key, settings.data) as revision:
-            now = replace(revision, time_s=time.time())
+            now = replace(revision, time_s=asked_s)
             job = hand_over(
                 ledger, exchange, folder, now, PRIORITIES[ae.priority if ae else "routine"], origin="rerun"
             )

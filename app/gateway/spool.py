@@ -14,6 +14,7 @@ file proves itself, and everything else can be rebuilt from the files.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -28,6 +29,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 from urllib.parse import quote, unquote
+
+from app.gateway.durable import Links, fsync_folder
 
 PREAMBLE = b"theramap spool 1 sha256 "
 DIGEST_LENGTH = 64
@@ -150,6 +153,7 @@ class Writer:
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
         self.folder = spool.root / LIVE / f"{os.getpid()}-{secrets.token_hex(8)}"
+        self.links = Links()
 
     def __enter__(self) -> Self:
         unborn = self.folder.with_name(f".{self.folder.name}")  # until it is locked, nobody judges it
@@ -157,6 +161,9 @@ class Writer:
         self._lock = (unborn / LOCK).open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         unborn.rename(self.folder)
+        for folder in (self.spool.root.parent, self.spool.root.parent.absolute().parent):
+            with contextlib.suppress(PermissionError):  # the one above the data folder may not be ours
+                fsync_folder(folder)
         return self
 
     def __exit__(
@@ -169,6 +176,7 @@ class Writer:
         """Say that an association is sending to a study, until the returned mark is unlinked."""
         mark = self.folder / f"{_safe(study.ae_title)}~{study.key}~{association}"
         mark.touch(mode=0o600)
+        self.links.forget(study.path)
         return mark
 
     def mark_peer(self, association: str, address: str) -> Path:
@@ -200,7 +208,8 @@ class Part:
         except OSError as error:
             if error.errno not in WITHOUT_NAMELESS_FILES:
                 raise
-            self._path = self.writer.folder / f"{secrets.token_hex(8)}{PART}"
+            # Absolute: to link it, no folder is given that a relative path would begin at.
+            self._path = self.writer.folder.absolute() / f"{secrets.token_hex(8)}{PART}"
             self._file = self._path.open("x+b", buffering=0)
 
     def write_header(self, file_meta: bytes) -> None:
@@ -244,12 +253,12 @@ class Part:
             name = hashed(sop_instance_uid)
             part = self._path or Path(f"/proc/self/fd/{self._file.fileno()}")
             stored = Stored.NEW
-            if not _link(part, study.path / f"{name}{SUFFIX}"):
+            if not self.writer.links.link(part, study.path / f"{name}{SUFFIX}"):
                 stored = Stored.DUPLICATE
                 if stored_digest(study.path / f"{name}{SUFFIX}") != digest:
                     stored = Stored.CONFLICT
                     aside = self.writer.spool.aside / study.path.relative_to(self.writer.spool.root)
-                    _link(part, aside / f"{name}.{digest[:16]}{SUFFIX}")
+                    self.writer.links.link(part, aside / f"{name}.{digest[:16]}{SUFFIX}")
         finally:
             self.discard()
         return stored
@@ -271,35 +280,6 @@ def is_intact(path: Path) -> bool:
         head = file.read(12)  # (0002,0000) UL: the length of the rest of the group
         file.seek(132 + 12 + int.from_bytes(head[8:12], "little"))
         return hashlib.file_digest(file, "sha256").hexdigest() == stored_digest(path)
-
-
-def _link(part: Path, final: Path) -> bool:
-    """Give a file its final name, durably; False when the name is taken."""
-    linked = True
-    if not final.parent.is_dir():
-        _make_durably(final.parent)
-    try:
-        # Any descriptor lets the call follow /proc's link to a file without a name (linkat of Linux).
-        os.link(part, final, src_dir_fd=0, follow_symlinks=True)
-    except FileExistsError:
-        linked = False
-    _fsync_folder(final.parent)  # also when the name is taken: whose link it is may not yet be durable
-    return linked
-
-
-def _make_durably(folder: Path) -> None:
-    if not folder.parent.exists():
-        _make_durably(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    _fsync_folder(folder.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:

@@ -105,7 +105,8 @@ class Parts:
 
     def _finish(self) -> None:
         if self._sink is not None:
-            self.outcomes.append(Outcome(self._sink.stated, self._sink.finish()))
+            status = self._sink.finish()
+            self.outcomes.append(Outcome(self._sink.stated, status))
             self._sink = None
 
     def _end(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -80,7 +81,9 @@ def _alone(engine: Engine) -> Iterator[None]:
         yield
         return
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(select(func.pg_advisory_lock(PREPARING)))
+        # Asked again and again: who waits inside the server would hold up DBOS's concurrent indexing.
+        while not connection.execute(select(func.pg_try_advisory_lock(PREPARING))).scalar():
+            time.sleep(0.1)
         try:
             yield
         finally:

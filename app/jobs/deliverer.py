@@ -10,9 +10,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.gateway.delivery import attempt_delivery, check_confirmation
+from app.gateway.leftovers import remove_leftovers
 from app.gateway.settings import Gateway
 from app.jobs.database import DatabaseError, open_ledger, prepare_database
 from app.jobs.exchange import Exchange
+from app.jobs.housekeeping import Housekeeping
 from app.jobs.launch import Activity, Executor, NameTakenError, end_process
 from app.jobs.ledger import Ledger
 from app.jobs.patience import is_away, patiently
@@ -51,8 +53,9 @@ def run_deliverer(settings: Settings) -> int:
     deliveries = Deliveries(gateway, stop)
     executor = Executor(gateway, "deliver", DELIVERIES, CONCURRENCY, stop)
     try:
+        remove_leftovers(gateway)  # as the keeper does, who may be on another machine
         executor.launch(deliveries.register_workflows)
-        executor.serve()
+        executor.serve(Housekeeping(open_ledger(gateway.database_url)).run)
     except NameTakenError as error:
         get_logger().error("name_taken", name=str(error))
         end_process(1)

@@ -20,8 +20,10 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -208,15 +210,30 @@ class _Folder:
                     shutil.rmtree(staging, ignore_errors=True)
 
 
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """Let the store's own faults of the network be what they are to the others: OSError."""
+    try:
+        yield
+    except Exception as error:
+        # Known only where S3 is in use; s3fs translates what the store answers, not that it does not.
+        faults = getattr(sys.modules.get("botocore.exceptions"), "BotoCoreError", ())
+        if isinstance(error, faults):
+            raise ConnectionError(errno.EHOSTUNREACH, "the object store cannot be reached") from error
+        raise
+
+
 class _Objects:
     """An object store. What it holds of a name is what the name's index lists, and nothing else."""
 
     def __init__(self, filesystem: Any, root: str) -> None:
         self._fs, self._root = filesystem, root.rstrip("/")
 
+    @_reaching()
     def has(self, kind: str, name: str) -> bool:
         return bool(self._fs.exists(f"{self._root}/{kind}/{name}/{INDEX}"))
 
+    @_reaching()
     def put(self, kind: str, name: str, files: Mapping[str, Path | bytes]) -> None:
         if self.has(kind, name):
             return
@@ -232,6 +249,7 @@ class _Objects:
         except FileExistsError:
             self._fs.rm(f"{place}/{token}", recursive=True)
 
+    @_reaching()
     def fetch(self, kind: str, name: str, scratch: Path) -> Path | None:
         place = f"{self._root}/{kind}/{name}"
         try:
@@ -252,6 +270,7 @@ class _Objects:
             path.write_bytes(data)
         return folder
 
+    @_reaching()
     def remove(self, kind: str, name: str) -> None:
         place = f"{self._root}/{kind}/{name}"
         try:

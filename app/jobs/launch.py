@@ -21,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.gateway.settings import Gateway
 from app.jobs.database import open_database
+from app.jobs.housekeeping import EVERY_S
 from app.jobs.patience import is_away, patiently
 from app.jobs.queue import SHAPE
 from app.jobs.workers import Workers, new_token
@@ -29,6 +30,8 @@ from app.process import Stop
 
 APPLICATION = "theramap"
 FORGOTTEN_AFTER_S = 30 * 86400.0
+RECORD_S = 2.0
+"""What DBOS may take to record the end of a workflow."""
 
 
 class NameTakenError(Exception):
@@ -100,6 +103,8 @@ class Executor:
         self._workers = Workers(open_database(gateway.database_url), gateway.work.lost_after_s)
         self._dbos: DBOS | None = None
         self._swept_s = 0.0
+        self._idle: set[str] = set()
+        """Workflows of ours that nobody was at when we last looked."""
 
     def launch(self, register: Callable[[], None]) -> None:
         """Take the name, register the workflows and begin to take work.
@@ -139,14 +144,20 @@ class Executor:
         )
         get_logger().info("executor_started", name=self.name, queue=self._queue)
 
-    def serve(self) -> None:
+    def serve(self, housekeeping: Callable[[], None] | None = None) -> None:
         """Beat and sweep until the stop.
+
+        Parameters
+        ----------
+        housekeeping : callable, optional
+            Called now and then.
 
         Raises
         ------
         NameTakenError
             We were silent for so long that another has taken the name: this process must end at once.
         """
+        kept_s = time.monotonic()
         while not self._stop.wait(self._gateway.work.heartbeat_s):
             try:
                 if not self._workers.beat(self.name, self._token):
@@ -154,6 +165,9 @@ class Executor:
                 if time.monotonic() - self._swept_s > self._gateway.work.lost_after_s / 4:
                     self.sweep()
                     self._swept_s = time.monotonic()
+                if housekeeping is not None and time.monotonic() - kept_s > EVERY_S:
+                    kept_s = time.monotonic()
+                    housekeeping()
             except (DBAPIError, PoolTimeoutError) as error:
                 if not is_away(error):
                     raise
@@ -167,7 +181,22 @@ class Executor:
         if lost:
             get_logger().warning("executors_lost", names=sorted(lost))
             DBOS._recover_pending_workflows(sorted(lost))
+        self._take_up_stranded({work.workflow_id for work in pending if work.executor_id == self.name})
         self._workers.forget(FORGOTTEN_AFTER_S)
+
+    def _take_up_stranded(self, ours: set[str]) -> None:
+        """Put back those of our own that no thread of ours is at, in two sweeps in a row.
+
+        DBOS takes a workflow in one transaction and begins it after that: a database that goes away in
+        between (a full disk) would leave it until our next start.
+        """
+        if self._dbos is None:
+            return
+        idle = ours - set(self._dbos._active_workflows_set.activeList())
+        for workflow in sorted(idle & self._idle):
+            get_logger().warning("workflow_stranded", workflow=workflow)
+            self._dbos._sys_db.reenqueue_for_recovery(workflow, [self.name], self._queue)
+        self._idle = idle
 
     def drain(self, activity: Activity, seconds: float) -> bool:
         """Take nothing more from the queue and wait for what is under way; False when the time was short."""
@@ -185,6 +214,7 @@ class Executor:
         """Put what is not finished back into the queue and give up the name."""
         if not self._still_ours():
             return  # our next start, or the sweep of another, does the same
+        self._let_finish()
         try:
             DBOS._recover_pending_workflows([self.name])
             self._workers.leave(self.name, self._token)
@@ -199,8 +229,22 @@ class Executor:
             get_logger().warning("database_away", kind=type(error).__name__)
             return False
 
+    def _let_finish(self) -> bool:
+        """Let DBOS record what has just ended; whether nothing is left.
+
+        One that is put back before that would wait for ever for somebody else to end it.
+        """
+        deadline = time.monotonic() + RECORD_S
+        while self._dbos is not None and self._dbos._active_workflows_set.activeList():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
     def close(self) -> None:
-        """End DBOS in this process."""
+        """End DBOS in this process; the whole process when threads are left that will never end."""
+        if not self._let_finish():
+            end_process(0)
         DBOS.destroy(destroy_registry=True)
         self._dbos = None
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.jobs.queue import Queue
@@ -23,6 +23,7 @@ from app.jobs.tables import (
     deliveries,
     incidents,
     jobs,
+    meta,
     results,
 )
 
@@ -32,7 +33,15 @@ READ_ONLY = "theramap_read_only"
 UNCONFIRMED, COMMITMENT_FAILED = "UNCONFIRMED", "COMMITMENT_FAILED"
 """Reasons of deliveries: no answer to a commitment request for days; an answer that denies it."""
 
+MODEL_RECALLED = (
+    "Its results are of a model that was recalled meanwhile: replace the model, then run the study again "
+    "(theramap rerun)."
+)
+
 ENDED = (JobState.DONE, JobState.REFUSED, JobState.UNCHANGED, JobState.SUPERSEDED)
+ADD_TRIES = 5
+RECALLED = "recalled:"
+"""Key of the record of a recall, before what was recalled; its value is when."""
 OPEN_DELIVERIES = (DeliveryState.WAITING, DeliveryState.SENT, DeliveryState.PARKED)
 
 
@@ -119,31 +128,38 @@ class Ledger:
     def add_job(self, new: NewJob) -> str | None:
         """Record a new revision and queue it; None when its manifest is the latest one's already.
 
-        A re-run (``origin`` ``rerun``) is a new revision even when nothing has changed.
+        A re-run (``origin`` ``rerun``) is a new revision even when nothing has changed. Earlier revisions
+        that wait for a person are superseded.
         """
-        try:
-            with self.engine.begin() as connection:
-                query = select(jobs.c.revision, jobs.c.manifest_digest).where(
-                    jobs.c.study_key == new.study_key
-                )
-                latest = connection.execute(query.order_by(jobs.c.revision.desc()).limit(1)).first()
-                if latest and latest.manifest_digest == new.manifest_digest and new.origin != "rerun":
-                    return None
-                revision = latest.revision + 1 if latest else 1
-                identity = job_id(new.study_key, revision)
-                connection.execute(
-                    insert(jobs).values(
-                        id=identity,
-                        revision=revision,
-                        state=JobState.QUEUED,
-                        created_s=time.time(),
-                        **{name: getattr(new, name) for name in new.__slots__},
-                    )
-                )
-                self.queue.add_study(connection, identity, new.priority)
-                return identity
-        except IntegrityError:
-            return None  # another process added this very revision
+        for _ in range(ADD_TRIES):
+            try:
+                with self.engine.begin() as connection:
+                    return self._add_job(connection, new)
+            except IntegrityError:
+                continue  # another process has added the next revision: this one comes after it, if at all
+        with self.engine.begin() as connection:
+            return self._add_job(connection, new)
+
+    def _add_job(self, connection: Connection, new: NewJob) -> str | None:
+        query = select(jobs.c.revision, jobs.c.manifest_digest).where(jobs.c.study_key == new.study_key)
+        latest = connection.execute(query.order_by(jobs.c.revision.desc()).limit(1)).first()
+        if latest and latest.manifest_digest == new.manifest_digest and new.origin != "rerun":
+            return None
+        revision = latest.revision + 1 if latest else 1
+        identity = job_id(new.study_key, revision)
+        connection.execute(
+            insert(jobs).values(
+                id=identity,
+                revision=revision,
+                state=JobState.QUEUED,
+                created_s=time.time(),
+                **{name: getattr(new, name) for name in new.__slots__},
+            )
+        )
+        parked = and_(jobs.c.study_key == new.study_key, jobs.c.state == JobState.PARKED)
+        connection.execute(update(jobs).where(parked).values(state=JobState.SUPERSEDED))
+        self.queue.add_study(connection, identity, new.priority)
+        return identity
 
     def start_job(self, job: str, worker: str) -> Row[Any] | None:
         """Count a start and mark the job running; None when there is nothing (more) to do for it.
@@ -180,8 +196,15 @@ class Ledger:
             )
 
     def park_job(self, job: str, code: str, reason: str, tell: Iterable[str] = ()) -> bool:
-        """Put a job aside until a person resumes it; ``tell`` names remotes that get a status report."""
+        """Put a job aside until a person resumes it; ``tell`` names remotes that get a status report.
+
+        One that a newer revision has come after is superseded instead.
+        """
         with self.engine.begin() as connection:
+            row = _locked(connection, job)
+            if row.state in {JobState.QUEUED, JobState.RUNNING} and not _is_latest(connection, row):
+                _end(connection, job, JobState.SUPERSEDED, code, reason)
+                return False
             done = connection.execute(
                 update(jobs)
                 .where(jobs.c.id == job, jobs.c.state.in_([JobState.QUEUED, JobState.RUNNING]))
@@ -239,7 +262,8 @@ class Ledger:
         Returns
         -------
         JobState
-            The state it has now: SUPERSEDED when a newer revision had come, else what was registered.
+            The state it has now: SUPERSEDED when a newer revision had come, PARKED when the results' model
+            was recalled since the job was added, else what was registered.
         """
         with self.engine.begin() as connection:
             row = _locked(connection, job)
@@ -248,6 +272,10 @@ class Ledger:
             if not _is_latest(connection, row):
                 _end(connection, job, JobState.SUPERSEDED, None, None)
                 return JobState.SUPERSEDED
+            found = list(found)
+            if _is_recalled(connection, found, row.created_s):
+                _end(connection, job, JobState.PARKED, "MODEL_RECALLED", MODEL_RECALLED)
+                return JobState.PARKED
             _end(connection, job, state, code, reason, essence)
             records = [{name: getattr(one, name) for name in one.__slots__} for one in found]
             if records:
@@ -315,9 +343,31 @@ class Ledger:
             return set(connection.execute(query).scalars())
 
     def recall(self, model: str) -> Sequence[str]:
-        """Withdraw every result of a model (NAME@DIGEST, or NAME for all of them); the jobs concerned."""
-        match = results.c.model == model if "@" in model else results.c.model.startswith(f"{model}@")
+        """Withdraw every result of a model; the jobs concerned.
+
+        Results of jobs that are on their way will not be registered: these jobs are parked.
+
+        Parameters
+        ----------
+        model : str
+            NAME@DIGEST of a model, NAME@VERSION of an algorithm (a threshold method has no model), or NAME
+            for all of them.
+        """
+        algorithm, model_of = results.c.algorithm, results.c.model
+        if "@" in model:
+            match = or_(model_of == model, algorithm == " ".join(model.rsplit("@", 1)))
+        else:
+            match = or_(
+                model_of.startswith(f"{model}@", autoescape=True),
+                algorithm.startswith(f"{model} ", autoescape=True),
+            )
         with self.engine.begin() as connection:
+            connection.execute(delete(meta).where(meta.c.key == f"{RECALLED}{model}"))
+            connection.execute(insert(meta).values(key=f"{RECALLED}{model}", value=str(time.time())))
+        with self.engine.begin() as connection:
+            # Who registers now did not see the recall: its results are waited for.
+            running = select(jobs.c.id).where(jobs.c.state == JobState.RUNNING).order_by(jobs.c.id)
+            connection.execute(running.with_for_update()).all()
             query = select(results.c.job_id).where(match, results.c.withdrawn.is_(None)).distinct()
             concerned = list(connection.execute(query).scalars())
             for job in concerned:
@@ -632,7 +682,14 @@ class Ledger:
 
     def _add_delivery(self, connection: Connection, job: str, kind: DeliveryKind, destination: str) -> None:
         identity = delivery_id(job, kind, destination)
-        if connection.execute(select(deliveries.c.id).where(deliveries.c.id == identity)).first():
+        known = connection.execute(select(deliveries).where(deliveries.c.id == identity)).first()
+        if known is not None:
+            if kind == DeliveryKind.STATUS and known.state == DeliveryState.WITHDRAWN:
+                # The job was resumed before its report went out, and has been put aside again.
+                anew = {"state": DeliveryState.WAITING, "reason_code": None, "created_s": time.time()}
+                connection.execute(update(deliveries).where(deliveries.c.id == identity).values(anew))
+                again = f"{time.time():.6f}"
+                self.queue.add_delivery(connection, identity, known.attempts + 1, 0.0, again=again)
             return
         connection.execute(
             insert(deliveries).values(
@@ -692,6 +749,14 @@ def _locked(connection: Connection, job: str) -> Row[Any]:
 def _is_latest(connection: Connection, row: Row[Any]) -> bool:
     query = select(func.max(jobs.c.revision)).where(jobs.c.study_key == row.study_key)
     return bool(connection.execute(query).scalar_one() == row.revision)
+
+
+def _is_recalled(connection: Connection, found: Sequence[NewResult], since_s: float) -> bool:
+    """Whether the model or algorithm of a result was recalled after a time (seconds since 1970)."""
+    names = {name for one in found for name in (one.model, one.algorithm.replace(" ", "@", 1)) if name}
+    names |= {name.partition("@")[0] for name in names}
+    query = select(meta.c.value).where(meta.c.key.in_([f"{RECALLED}{name}" for name in names]))
+    return any(float(value) >= since_s for value in connection.execute(query).scalars())
 
 
 def _end(

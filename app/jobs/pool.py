@@ -21,6 +21,8 @@ from app.process import child_environment, python
 
 WARM_UP_LIMIT_S = 300.0
 LONGEST_PAUSE_S = 30.0
+END_S = 5.0
+"""For a process that has closed its pipe to end."""
 GROWTH_MIB = 2048.0
 """A process that has grown to twice its warm size and this much more is replaced after its study."""
 
@@ -171,16 +173,21 @@ class _Slot:
             except (_GoneError, _LateError) as error:
                 if self.stopped.is_set():
                     break
-                self._log.error("child_not_ready", slot=self.number, kind=type(error).__name__)
-                self.kill()
-                self._pause_s = min(max(0.5, self._pause_s * 2), LONGEST_PAUSE_S)
-                self.stopped.wait(self._pause_s)
+                self._pause(error)
+            except OSError as error:  # no memory or no process number left for a process: later there is
+                self._pause(error)
             except queue.Empty:
                 break
             else:
                 self._pause_s = 0.0
                 self._do(task, future)
         self.kill()
+
+    def _pause(self, error: Exception) -> None:
+        self._log.error("child_not_ready", slot=self.number, kind=type(error).__name__)
+        self.kill()
+        self._pause_s = min(max(0.5, self._pause_s * 2), LONGEST_PAUSE_S)
+        self.stopped.wait(self._pause_s)
 
     def kill(self) -> None:
         """End the process, if there is one."""
@@ -210,7 +217,7 @@ class _Slot:
             sentence = f"The study was not finished within {self.time_limit_s:g} s."
             failure: Exception = DeathError("TIME_LIMIT", sentence)
         except _GoneError:
-            status = self.process.wait() if self.process is not None else None
+            status = self._status()
             self._log.error("child_died", slot=self.number, status=status)
             how = f"signal {-status}" if status is not None and status < 0 else f"exit code {status}"
             failure = DeathError("CHILD_DIED", f"The process that computed the study died ({how}).")
@@ -218,6 +225,16 @@ class _Slot:
             failure = error
         self.kill()
         future.set_exception(StoppedError() if self.stopped.is_set() else failure)
+
+    def _status(self) -> int | None:
+        """Return how the process ended; one that only fell silent is ended."""
+        if self.process is None:
+            return None
+        try:
+            return self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
 
     def _ask(self, task: Task) -> Answer:
         request = {
@@ -231,13 +248,15 @@ class _Slot:
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-        except BrokenPipeError as error:
+        except OSError as error:
             raise _GoneError from error
         answer = self._read(self.time_limit_s)
         if answer.get("full"):
             raise FullError
         if "fault" in answer:
             raise DeathError("FAULT", f"The program failed: {answer['fault']} at {answer['place']}.")
+        if "code" not in answer:
+            raise _GoneError
         return Answer(answer["code"], answer["essence"])
 
     def _wait_until_ready(self) -> float:
@@ -250,7 +269,10 @@ class _Slot:
             self.process = subprocess.Popen(  # noqa: S603  our own command
                 self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
             )
-        return float(self._read(WARM_UP_LIMIT_S)["ready"])
+        said = self._read(WARM_UP_LIMIT_S)
+        if "ready" not in said:
+            raise _GoneError
+        return float(said["ready"])
 
     def _has_grown(self, resident_mib: float) -> bool:
         if self._warm_mib is None:
@@ -275,5 +297,8 @@ class _Slot:
                     raise _GoneError
                 self._received += data
         line, _, self._received = self._received.partition(b"\n")
-        content: dict[str, Any] = json.loads(line)
+        try:
+            content: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            raise _GoneError from error  # what speaks there is not ours any more: it is replaced
         return content

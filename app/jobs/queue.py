@@ -7,6 +7,8 @@ tables. Workflow IDs are made from what they are for, so that queuing twice is q
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from dbos import DBOSClient, EnqueueOptions
 from sqlalchemy import Connection
 
@@ -44,9 +46,12 @@ class Queue:
             options["delay_seconds"] = delay_s
         self._client.enqueue_in_transaction(connection, options, delivery, attempt)
 
-    def add_confirmation(self, connection: Connection, delivery: str, attempt: int, delay_s: float) -> None:
-        """Queue the look at whether a commitment has been answered."""
-        options = self._options("confirm", DELIVERIES, f"confirm:{delivery}:{attempt}")
+    def add_confirmation(
+        self, connection: Connection, delivery: str, attempt: int, delay_s: float, again: str = ""
+    ) -> None:
+        """Queue the look at whether a commitment has been answered; ``again`` as for a study."""
+        identity = f"confirm:{delivery}:{attempt}" + (f":{again}" if again else "")
+        options = self._options("confirm", DELIVERIES, identity)
         if delay_s:
             options["delay_seconds"] = delay_s
         self._client.enqueue_in_transaction(connection, options, delivery, attempt)
@@ -61,6 +66,27 @@ class Queue:
             limit=1,
         )
         return bool(found)
+
+    def live(self) -> set[str]:
+        """Return what workflows are for that wait or run: their identities without ``again``."""
+        found = self._client.list_workflows(
+            status=["ENQUEUED", "DELAYED", "PENDING"], load_input=False, load_output=False
+        )
+        parts = [one.workflow_id.split(":") for one in found]
+        return {":".join(part[: 2 if part[0] == "study" else 5]) for part in parts}
+
+    def purge(self, before_s: float, limit: int) -> int:
+        """Remove workflows that ended before a time (seconds since 1970); how many there were."""
+        found = self._client.list_workflows(
+            status=["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"],
+            completed_before=datetime.fromtimestamp(before_s, UTC).isoformat(),
+            load_input=False,
+            load_output=False,
+            limit=limit,
+        )
+        if found:
+            self._client.delete_workflows([one.workflow_id for one in found])
+        return len(found)
 
     def _options(self, workflow: str, queue: str, identity: str) -> EnqueueOptions:
         return {

@@ -80,9 +80,11 @@ class Workers:
 
     def living(self) -> set[str]:
         """Names of those that have been heard of in time."""
-        since = self._clock() - self._lost_after_s
+        now_s = self._clock()
+        # A beat from the future was before the clock was set back.
+        heard = workers.c.heard_s.between(now_s - self._lost_after_s, now_s + self._lost_after_s)
         with self._reader.connect() as connection:
-            return set(connection.execute(select(workers.c.name).where(workers.c.heard_s >= since)).scalars())
+            return set(connection.execute(select(workers.c.name).where(heard)).scalars())
 
     def forget(self, age_s: float) -> None:
         """Remove the records of those that have not been heard of for a long time."""
@@ -91,7 +93,7 @@ class Workers:
 
     def _lives(self, row: Row[Any]) -> bool:
         """Whether a record's process may still run: on this machine we look, elsewhere we go by its beat."""
-        if self._clock() - row.heard_s > self._lost_after_s:
+        if abs(self._clock() - row.heard_s) > self._lost_after_s:
             return False
         if row.host != socket.gethostname():
             return True

@@ -40,6 +40,7 @@ GRACE = 0.8
 RETRY_S = 2.0
 """After a death, before the study is tried again."""
 STORAGE_PAUSE_S = 10.0
+AE_TITLE_UNKNOWN = "The settings no longer have the AE title that this study was sent to."
 STORAGE_AWAY: Final = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -181,8 +182,7 @@ class Studies:
         if row.deaths >= self._work.deaths:
             return self._park(row, "CHILD_DIED", f"The study failed {row.deaths} times.")
         if ae is None:
-            sentence = "The settings no longer have the AE title that this study was sent to."
-            return self._park(row, "AE_TITLE_UNKNOWN", sentence)
+            return self._park(row, "AE_TITLE_UNKNOWN", AE_TITLE_UNKNOWN)
         if self._exchange.has_output(row.id):
             return Verdict(JobState.DONE)
         with self._folder() as scratch:
@@ -215,15 +215,16 @@ class Studies:
     def _register(self, row: Row[Any], verdict: Verdict) -> Verdict:
         """Set down in the tables how it ended, and queue what follows."""
         ae = self._gateway.local(row.ae_title)
-        destinations = ae.destinations if ae is not None else ()
-        tell = destinations if ae is not None and ae.status_reports else ()
         if verdict.state == JobState.PARKED:
             return verdict  # by the step that found out
+        if ae is None:  # the settings changed since the computation: nobody would get its results
+            return self._park(row, "AE_TITLE_UNKNOWN", AE_TITLE_UNKNOWN)
         if verdict.state == JobState.UNCHANGED:
             state = self._ledger.end_job(row.id, JobState.UNCHANGED, essence=verdict.essence)
             return Verdict(state)
         with self._folder() as scratch:
             found = read_outcome(self._exchange.fetch_output(row.id, scratch), row.study_instance_uid)
+        tell = ae.destinations if ae.status_reports else ()
         done = found.state == JobState.DONE
         kind = DeliveryKind.RESULTS if done else DeliveryKind.STATUS
         try:
@@ -234,7 +235,7 @@ class Studies:
                 reason=found.reason,
                 essence=found.essence,
                 found=found.results,
-                destinations=dict.fromkeys(destinations if done else tell, kind),
+                destinations=dict.fromkeys(ae.destinations if done else tell, kind),
             )
         except IntegrityError:
             sentence = "Instances with the same UIDs are results of another job already."

@@ -21,6 +21,7 @@ from typing import Any
 import pydicom
 
 from app.demo.phantom import PhantomSpec, write_phantom
+from tests.benchmarks import load
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 THRESHOLD_SUV = 4.0
@@ -121,6 +122,7 @@ def main() -> None:
     print(f"pydicom {pydicom.__version__}; PET {shape}, CT {ct_shape} (z, y, x), {arguments.repeats} repeats")
     side_by_side(study(arguments.cache, shape, ct_shape, ct=False), arguments.repeats)
     by_operator(study(arguments.cache, shape, ct_shape, ct=True), arguments.repeats)
+    load.run()
 
 
 if __name__ == "__main__":

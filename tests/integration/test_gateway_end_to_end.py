@@ -31,7 +31,7 @@ from tests.servers import (
     wait_until,
 )
 
-QUIET_S = 2.0
+QUIET_S = 1.0
 SETTLED_S = 4 * QUIET_S
 """So long after a late instance a new revision would long be there."""
 pytestmark = [pytest.mark.data, pytest.mark.timeout(240)]
@@ -132,7 +132,7 @@ def _settings(port: int, orthanc: Orthanc) -> dict[str, Any]:
                 {
                     "title": "THERAMAP",
                     "quiet_s": QUIET_S,
-                    "quiet_complete_s": 1,
+                    "quiet_complete_s": 0.5,
                     "pacs": "pacs",
                     "destinations": ["pacs"],
                 }

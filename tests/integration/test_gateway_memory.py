@@ -38,7 +38,8 @@ def test_a_study_that_exhausts_the_memory_is_parked_and_the_others_go_on(tmp_pat
     with Theramap(tmp_path / "theramap", settings) as theramap:
         ledger = theramap.ledger()
         worker = theramap.pids_by_role()["work"]
-        assert storescu(large, theramap.port).returncode == 0
+        done = storescu(large, theramap.port, extra=("-xr",))
+        assert done.returncode == 0, done.stderr
         wait_until(lambda: ledger.jobs_in(JobState.RUNNING), 60, "the large study to be begun")
         for number in range(2, 5):
             assert storescu(phantom_study(tmp_path / str(number), number), theramap.port).returncode == 0

@@ -114,16 +114,21 @@ class Sender(threading.Thread):
             self._stop_sending.wait(self._random.uniform(0, self._pause_s))
 
     def _push_study(self, folder: Path, seed: int) -> None:
-        """Push a study in one go, in two with a gap, twice, or with a conflicting instance."""
+        """Push a study in one go, in two with a gap, twice, with a late slice, or a conflicting instance."""
         phantom_study(folder, seed, SLICES)
         files = sorted(folder.iterdir())
         self._random.shuffle(files)
-        way = self._random.choice(("whole", "whole", "gap", "twice", "conflict"))
+        way = self._random.choice(("whole", "whole", "gap", "twice", "late", "conflict"))
         if way == "gap":
             half = len(files) // 2
             self._push(files[:half])
             self._give_up.wait(self._random.uniform(0.5, 4.0))
             self._push(files[half:])
+        elif way == "late":  # without it there are results, which those with it replace
+            slice_at_the_edge = max(files, key=_place)
+            self._push([file for file in files if file != slice_at_the_edge])
+            self._give_up.wait(self._random.uniform(3.0, 12.0))
+            self._push([slice_at_the_edge])
         else:
             self._push(files)
         if way == "twice":
@@ -163,6 +168,11 @@ def _instance(path: Path, conflicting: bool) -> Instance:
     return Instance(
         header.StudyInstanceUID, header.SOPInstanceUID, data_set_digest(path), conflicting=conflicting
     )
+
+
+def _place(path: Path) -> tuple[bool, float]:
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    return header.Modality == "PT", float(header.ImagePositionPatient[2])
 
 
 def _altered(path: Path) -> Path:

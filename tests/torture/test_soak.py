@@ -31,6 +31,8 @@ WARM, ALL = 50, 200
 SENDERS = 4
 SLICES = 6
 GROWTH = 1.10
+SLACK = 2
+"""Files and threads that may happen to be open at the second look; a leak is one a study."""
 LEVEL_ROLES = ("work", "child", "deliver", "keeper", "receive", "acceptor")
 
 
@@ -142,6 +144,6 @@ def test_two_hundred_studies_leave_memory_files_threads_and_associations_level(t
     for role, before in first.items():
         after = last[role]
         assert after.rss_mib < before.rss_mib * GROWTH, f"{role}: {before} {after}"
-        assert after.files <= before.files, f"{role}: {before} {after}"
-        assert after.threads <= before.threads, f"{role}: {before} {after}"
+        assert after.files <= before.files + SLACK, f"{role}: {before} {after}"
+        assert after.threads <= before.threads + SLACK, f"{role}: {before} {after}"
         assert after.connections <= before.connections, f"{role}: {before} {after}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import shutil
@@ -50,13 +51,20 @@ class Study:
         return sorted(self.output.glob("*.dcm"))
 
 
+def _folder() -> Path:
+    """A folder for as long as this process lives."""
+    folder = Path(mkdtemp(prefix="theramap-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @cache
 def phantom_results() -> Study:
     """Run the MAP on a small phantom, once in this process."""
     from app.run import run
     from app.settings import Settings
 
-    folder = Path(mkdtemp(prefix="theramap-tests-"))
+    folder = _folder()
     images = phantom_study(folder / "images", 1)
     uid = str(dcmread(next(images.rglob("*.dcm")), stop_before_pixels=True).StudyInstanceUID)
     run(images, folder / "output", Settings(results=("sr",)))
@@ -125,7 +133,7 @@ def remote(port: int, **more: Any) -> dict[str, Any]:
         "port": port,
         "check_identity": False,
         "commitment": False,
-        "timeout_s": 2,
+        "timeout_s": 10,
         **more,
     }
 
@@ -133,7 +141,7 @@ def remote(port: int, **more: Any) -> dict[str, Any]:
 @cache
 def _empty_database() -> Path:
     """Prepare a database, once in this process."""
-    path = Path(mkdtemp(prefix="theramap-tests-")) / "theramap.db"
+    path = _folder() / "theramap.db"
     prepare_database(f"sqlite:///{path}")
     return path
 
@@ -190,7 +198,7 @@ def data_set(path: Path) -> bytes:
 
 
 def _renamed(study: Study, other: str) -> tuple[Path, list[Any]]:
-    folder, found = Path(mkdtemp(prefix="theramap-tests-")), []
+    folder, found = _folder(), []
     for result in study.found.results:
         dataset = dcmread(study.output / result.name)
         uid = f"2.25.{int(hashlib.sha256(f'{other}{result.name}'.encode()).hexdigest()[:30], 16)}"

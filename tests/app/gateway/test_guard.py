@@ -18,12 +18,12 @@ LIMITS = WireLimits(max_pdu_bytes=16384, idle_timeout_s=0.3, min_bytes_per_s=100
 @pytest.fixture
 def ends() -> Iterator[tuple[Wire, socket.socket]]:
     """Our wire and the peer's end."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with socket.create_connection(listener.getsockname()) as peer:
-            ours, _ = listener.accept()
-            wire = Wire(ours, LIMITS)
-            yield wire, peer
-            wire.close(linger=False)
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, socket.create_connection(listener.getsockname()) as peer:
+        ours, _ = listener.accept()
+        wire = Wire(ours, LIMITS)
+        yield wire, peer
+        wire.close(linger=False)
 
 
 def pdu(kind: int, content: bytes) -> bytes:

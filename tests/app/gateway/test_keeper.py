@@ -132,6 +132,7 @@ def test_hands_over_survives_kills_and_a_locked_database_and_stops_cleanly(
     assert {job.revision for job in ledger.jobs_in()} == {1}
 
 
+@pytest.mark.slow
 def test_what_is_sent_to_the_receiver_becomes_one_job(tmp_path: Path) -> None:
     ae = {"title": "THERAMAP", "quiet_s": 20, "quiet_complete_s": 1}
     study = phantom_study(tmp_path / "study", 3)
@@ -139,7 +140,7 @@ def test_what_is_sent_to_the_receiver_becomes_one_job(tmp_path: Path) -> None:
         ledger = theramap.ledger()
         assert storescu(study, theramap.port).returncode == 0
         begun = time.monotonic()
-        wait_until(lambda: ledger.jobs_in(), 20, "the job")
+        wait_until(ledger.jobs_in, 20, "the job")
         assert time.monotonic() - begun < 15  # it proved complete
         assert storescu(study, theramap.port).returncode == 0
         time.sleep(2)

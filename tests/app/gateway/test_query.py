@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -189,3 +191,25 @@ def test_a_failure_and_a_flood_end_the_question(monkeypatch: pytest.MonkeyPatch)
     flood = [match(StudyInstanceUID=f"1.2.{number}") for number in range(50)]
     with answering(lambda _: flood) as peer, pytest.raises(PeerError, match="TOO_MUCH"):
         study_instances(peer, "1.2")
+
+
+def test_what_an_answer_says_of_a_patient_is_not_logged(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from app.log import configure_log\n"
+        "from app.gateway.query import study_identity; from app.gateway.settings import Remote\n"
+        "configure_log('keeper', Path(sys.argv[1]))\n"
+        "print(study_identity(Remote.model_validate_json(sys.argv[2]), '1.2').sex)\n"
+    )
+    secret = match(StudyInstanceUID="1.2", PatientID="SECRET " * 20)
+    secret[1].add_new("PatientSex", "LO", "Not A Sex That Is One")
+    with answering(lambda _: [secret]) as peer:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path), peer.model_dump_json()],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            cwd=Path(__file__).resolve().parents[3],
+        )
+    assert done.stdout == "Not A Sex That Is One\n"
+    assert done.stderr == ""

@@ -18,7 +18,12 @@ def built(tmp_path):
         original = started.study
         for key, model in (("a", "net@11"), ("b", "net@22"), ("c", None)):
             found = [
-                replace(one, model=model, sop_instance_uid=f"{one.sop_instance_uid[:40]}.{ord(key)}")
+                replace(
+                    one,
+                    model=model,
+                    algorithm="fixed_suv 1" if model is None else "net 3",
+                    sop_instance_uid=f"{one.sop_instance_uid[:40]}.{ord(key)}",
+                )
                 for one in original.found.results
             ]
             started.study = replace(original, found=replace(original.found, results=tuple(found)))
@@ -28,7 +33,18 @@ def built(tmp_path):
 
 @pytest.mark.parametrize(
     ("model", "jobs"),
-    [("net@11", ["a-r1"]), ("net", ["a-r1", "b-r1"]), ("ne", []), ("net@1", []), ("other", []), ("", [])],
+    [
+        ("net@11", ["a-r1"]),
+        ("net", ["a-r1", "b-r1"]),
+        ("fixed_suv@1", ["c-r1"]),  # a method without a model
+        ("fixed_suv", ["c-r1"]),
+        ("fixed_suv@2", []),
+        ("fixed-suv", []),
+        ("ne", []),
+        ("net@1", []),
+        ("other", []),
+        ("", []),
+    ],
 )
 def test_finds_the_results_of_a_model(built, model, jobs):
     assert sorted(recall(built.ledger, model)) == jobs

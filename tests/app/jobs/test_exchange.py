@@ -12,6 +12,7 @@ import pytest
 from app.gateway.manifest import encode, read_entry
 from app.gateway.spool import Spool, Writer
 from app.jobs.exchange import INDEX, Exchange, ExchangeError, _Objects
+from tests.servers import free_port
 
 STUDY = "a" * 32
 
@@ -210,3 +211,18 @@ def test_no_name_leads_out_of_the_exchange(act: Callable[[Exchange, Path], objec
     file.touch()
     with pytest.raises(ValueError, match="letters"):
         act(Exchange(str(tmp_path / "jobs")), file)
+
+
+def test_object_store_that_cannot_be_reached_is_a_fault_of_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "x",
+        "AWS_MAX_ATTEMPTS": "1",
+        "FSSPEC_S3_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConnectionError, match="object store"):
+        Exchange("s3://bucket/folder").has_output("s-r1")

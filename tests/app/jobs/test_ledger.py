@@ -82,6 +82,61 @@ def test_revision_added_by_several_at_once_is_one_job(ledger: Ledger) -> None:
     assert _queued(ledger, STUDIES) == ["study:s-r1"]
 
 
+def test_two_revisions_added_at_once_are_both_queued(ledger: Ledger) -> None:
+    digests = [f"d{number}" for number in range(6)]
+    threads = [threading.Thread(target=ledger.add_job, args=(_new(digest=one),)) for one in digests]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(one.manifest_digest for one in ledger.jobs_in()) == digests
+    assert sorted(_queued(ledger, STUDIES)) == [f"study:s-r{number}" for number in range(1, 7)]
+
+
+def test_parked_revision_is_superseded_by_a_newer_one_and_waits_for_nobody(ledger: Ledger) -> None:
+    first = _add(ledger)
+    assert ledger.park_job(first, "X", "x")
+    second = _add(ledger, digest="d2")
+    assert ledger.job(first).state == JobState.SUPERSEDED
+    ledger.start_job(second, "w")
+    _add(ledger, digest="d3")
+    assert not ledger.park_job(second, "X", "x", ["pacs"])
+    assert (ledger.job(second).state, ledger.deliveries_of(second)) == (JobState.SUPERSEDED, [])
+
+
+def test_report_of_a_job_that_is_parked_again_goes_out(ledger: Ledger) -> None:
+    job = _add(ledger)
+    ledger.park_job(job, "X", "x", ["pacs"])
+    (report,) = ledger.deliveries_of(job)
+    assert ledger.resume_job(job)
+    ledger.start_delivery(report.id, 1)
+    ledger.withdraw_delivery(report.id, "OUTDATED")
+    ledger.park_job(job, "X", "x", ["pacs"])
+    assert ledger.delivery(report.id).state == DeliveryState.WAITING
+    assert any(one.startswith(f"deliver:{report.id}:2:") for one in _queued(ledger, DELIVERIES))
+    assert ledger.start_delivery(report.id, 2) is not None
+
+
+@pytest.mark.parametrize(
+    ("recalled", "state"),
+    [
+        ("net@11", JobState.PARKED),
+        ("net", JobState.PARKED),
+        ("fixed_suv@1", JobState.PARKED),
+        ("net@22", JobState.DONE),
+    ],
+)
+def test_model_that_is_recalled_while_a_job_runs_brings_no_results(
+    ledger: Ledger, recalled: str, state: JobState
+) -> None:
+    job = _add(ledger)
+    assert ledger.recall(recalled) == ledger.recall(recalled) == []
+    assert _done(ledger, job, "1.1", model="net@11") == ledger.job(job).state == state
+    assert bool(ledger.results_of(job)) is bool(ledger.deliveries_of(job)) is (state == JobState.DONE)
+    again = _add(ledger, origin="rerun")  # after the recall
+    assert _done(ledger, again, "1.2", model="net@11") == JobState.DONE
+
+
 def test_registered_set_is_the_first_one(ledger: Ledger) -> None:
     job = _add(ledger)
     row = ledger.start_job(job, "w1")

@@ -5,11 +5,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from app.gateway.settings import Work
+from app.jobs import pool as pool_module
 from app.jobs.pool import Answer, DeathError, FullError, Pool, StoppedError, Task
 from tests.servers import wait_until
 
@@ -20,6 +22,8 @@ for line in sys.stdin:
     request = json.loads(line)
     what = os.path.basename(request["input"])
     if what == "die": os.abort()
+    if what == "garbage": print("not ours", flush=True)
+    if what == "other": print("{}", flush=True)
     if what == "hang": time.sleep(60)
     if what == "slow": time.sleep(0.5)
     if what == "fault":
@@ -49,6 +53,29 @@ def pool() -> Iterator[Pool]:
 
 def _pid(answer: Answer) -> str:
     return str(answer.essence).partition(" ")[0]
+
+
+def test_no_memory_for_a_process_and_a_garbled_answer_do_not_end_the_slot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, failures = pool_module.subprocess.Popen, [OSError(12, "no memory")]
+
+    def popen(*args: Any, **kwargs: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(pool_module.subprocess, "Popen", popen)
+    running = _pool()
+    try:
+        assert running.run(_task("ok")).code == 0
+        with pytest.raises(DeathError, match="CHILD_DIED"):
+            running.run(_task("garbage"))
+        with pytest.raises(DeathError, match="CHILD_DIED"):
+            running.run(_task("other"))
+        assert running.run(_task("ok")).code == 0
+    finally:
+        running.stop()
 
 
 def test_studies_run_in_the_same_warm_process(pool: Pool) -> None:

@@ -61,6 +61,14 @@ def test_name_of_another_machine_is_free_when_it_has_been_silent(table: Workers,
     assert table.claim("work-a", "work", new_token())
 
 
+def test_beat_from_before_the_clock_was_set_back_is_no_sign_of_life(table: Workers, clock: Clock) -> None:
+    _insert(table, "work-a", 1, "elsewhere", "1.000:x")
+    clock.now_s -= 61
+    assert table.living() == set()
+    assert table.claim("work-a", "work", new_token())
+    assert table.living() == {"work-a"}
+
+
 def test_beat_keeps_alive_and_tells_when_the_name_is_lost(table: Workers, clock: Clock) -> None:
     token = new_token()
     table.claim("work-a", "work", token)

@@ -257,3 +257,27 @@ def test_job_json_says_what_the_folder_cannot(site: Site, tmp_path: Path) -> Non
     assert [one.sop_instance_uid for one in job.supersedes] == [report.sop_instance_uid]
     assert job.time is not None
     assert job.time.isoformat() == "2026-03-01T10:00:00.500000+01:00"
+
+
+def test_results_of_an_ae_title_that_is_gone_by_now_wait_for_a_person(site: Site) -> None:
+    job = site.queue_empty(1)
+
+    def act(task: Task) -> Answer:
+        worker_gateway = site.gateway.model_copy(update={"ae_titles": ()})
+        held[0]._gateway = worker_gateway
+        return complete(task)
+
+    held: list[workflow.Studies] = []
+    with pytest.MonkeyPatch.context() as patch:
+        begin = workflow.Studies.register_workflow
+
+        def register(studies: workflow.Studies) -> None:
+            held.append(studies)
+            begin(studies)
+
+        patch.setattr(workflow.Studies, "register_workflow", register)
+        assert _run(site, Canned(act), job) == ["parked"]
+    assert (site.ledger.job(job).reason_code, site.ledger.results_of(job)) == ("AE_TITLE_UNKNOWN", [])
+    assert site.ledger.resume_job(job)
+    assert _run(site, Canned(refuse), job) == ["done"]  # what was computed is used
+    assert len(site.ledger.deliveries_of(job)) == 2

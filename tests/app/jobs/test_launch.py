@@ -1,0 +1,33 @@
+"""Workflows that nobody is at: taken up again, also those of the process itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import text
+
+from tests.app.jobs.site import Site, WorkerProcess
+from tests.servers import wait_until
+
+
+def _set_status(site: Site, job: str, status: str, executor: str) -> None:
+    statement = text("UPDATE workflow_status SET status = :s, executor_id = :e WHERE workflow_uuid = :id")
+    with site.ledger.engine.begin() as connection:
+        done = connection.execute(statement, {"s": status, "e": executor, "id": f"study:{job}"})
+        assert done.rowcount == 1
+
+
+def _started(worker: WorkerProcess) -> bool:
+    return bool(worker.events("child_ready"))
+
+
+def test_workflow_that_was_taken_and_never_begun_is_taken_up_by_its_own_process(tmp_path: Path) -> None:
+    site = Site(tmp_path / "site", work={"lost_after_s": 2})
+    job = site.queue_phantom(1)
+    _set_status(site, job, "CANCELLED", "nobody")  # so that the worker leaves it alone
+    with site.worker() as worker:
+        wait_until(lambda: _started(worker), 60, "the worker to start")
+        _set_status(site, job, "PENDING", "work-w1")  # as after a full disk between taking and beginning
+        wait_until(lambda: site.states(job) == ["done"], 30, "the study to be done")
+        assert [one["workflow"] for one in worker.events("workflow_stranded")] == [f"study:{job}"]
+        assert site.ledger.job(job).starts == 1
