@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -89,3 +90,9 @@ def _read_key(data: Path) -> bytes:
         finally:
             fresh.unlink()
     return path.read_bytes()
+
+
+def place_of(fault: Exception) -> str:
+    """Return where a fault happened; its message could quote what must not be logged."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"

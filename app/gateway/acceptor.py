@@ -124,7 +124,11 @@ class Acceptor:
 
         def within_limits() -> bool:
             nonlocal mark
-            mark = self._writer.mark_peer(name, address)
+            try:
+                mark = self._writer.mark_peer(name, address)
+            except OSError as error:  # a disk so full that it has no room for a name
+                get_logger().error("mark_failed", reason=_reason(error), association=name)
+                return False
             within = _within_limits(receiver, self._writer.spool.peers(), address)
             if not within:
                 mark.unlink()  # it may linger, but it takes nobody's place
@@ -136,7 +140,7 @@ class Acceptor:
                 wire, self._gateway, self._writer, address, name, within_limits, lambda: self._stop.is_set
             ).serve(deadline)
         except (OSError, PeerError) as error:
-            # TLS without a certificate, a peer that has gone, or a disk so full that no mark can be made
+            # TLS without a certificate, or a peer that has gone
             get_logger().warning("connection_failed", reason=_reason(error), association=name, peer=address)
         finally:
             with contextlib.suppress(OSError):

@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.gateway.asking import Asker
 from app.gateway.completeness import Facts, proves_complete, read_facts
 from app.gateway.expected import was_expected
@@ -22,7 +24,7 @@ from app.gateway.settings import Gateway, LocalAe, Remote
 from app.gateway.spool import Spool, StudyFolder, hashed
 from app.jobs.exchange import Exchange, ExchangeError
 from app.jobs.ledger import Ledger
-from app.log import get_logger
+from app.log import get_logger, place_of
 
 BUDGET_S = 2.0
 """A tick begins no further study after so long: what is newest goes first, the rest in the next tick."""
@@ -30,6 +32,8 @@ RACY_S = 2.0
 """A folder that was changed so recently may change again without its time showing it."""
 AGAIN_S = 5.0
 """After a failure a study is looked at again after so long; a PACS is asked again after three times that."""
+FAULT_AGAIN_S = 300.0
+"""The same, after a fault of our own program."""
 ASK_APART_S = 3.0
 """Between the two answers of the PACS that must agree."""
 
@@ -137,8 +141,19 @@ class Assembler:
             except (OSError, ExchangeError) as error:
                 get_logger().error("study_not_assembled", study_key=folder.study_key, problem=_reason(error))
                 study.not_before_s = time.monotonic() + AGAIN_S
+            except SQLAlchemyError:
+                raise
+            except Exception as fault:  # noqa: BLE001  the boundary of one study: the others go on
+                self._report_fault(folder, fault)
+                study.not_before_s = time.monotonic() + FAULT_AGAIN_S
             if time.monotonic() - begun > BUDGET_S:
                 break
+
+    def _report_fault(self, folder: StudyFolder, fault: Exception) -> None:
+        kind, place = type(fault).__name__, place_of(fault)
+        get_logger().error("study_fault", study_key=folder.study_key, kind=kind, place=place)
+        sentence = f"The program failed over a study that came in: {kind} at {place}. It is tried again."
+        self._ledger.report_once("ASSEMBLER_FAULT", sentence, study=folder.study_key)
 
     def _unsettled(self) -> list[tuple[StudyFolder, int]]:
         """Return the folders in which something may have to be done, the latest changed first."""

@@ -235,7 +235,7 @@ def _try_later(
     ledger: Ledger, row: Row[Any], attempt: int, remote: Remote, code: str, sentence: str | None
 ) -> None:
     """Queue the next attempt, or give up after days of trying."""
-    if time.time() - row.created_s > remote.retry.give_up_days * DAY_S:
+    if time.time() - (row.resumed_s or row.created_s) > remote.retry.give_up_days * DAY_S:
         days = f"{remote.retry.give_up_days:g}"
         _park(ledger, row, "GAVE_UP", f"Not delivered in {days} days: {code}: {sentence}")
         return

@@ -19,6 +19,8 @@ HEAD_BYTES = (64 * 2**10, 4 * 2**20)
 """How much of a data set is looked at, at first and at most; nearly every header fits the first."""
 INFLATED_BYTES = 4 * 2**20
 """The most that a deflated head may inflate to."""
+IRREGULAR_BYTES = 512 * 2**10
+"""The most that pydicom is given of an irregular head: parsed it takes up to a hundred times that."""
 SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID = 0x00080016, 0x00080018, 0x0020000D
 WANTED = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID})
 
@@ -56,12 +58,12 @@ def read_identity(head: bytes, transfer_syntax: str, whole: bool) -> Identity | 
     transfer_syntax : str
         How it is encoded; private ones are taken to be little endian.
     whole : bool
-        Whether these bytes are all there are, or all that will be looked at.
+        Whether these bytes are all there are.
 
     Returns
     -------
     Identity or None
-        None when more bytes are needed; never when ``whole``.
+        None when it is not within these bytes, or not within as many as are looked at.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def read_identity(head: bytes, transfer_syntax: str, whole: bool) -> Identity | 
             head = inflater.decompress(head, INFLATED_BYTES)
         except zlib.error as error:
             raise UnreadableHeaderError("cannot be inflated") from error
-        whole = whole or len(head) >= INFLATED_BYTES
+        whole = whole and len(head) < INFLATED_BYTES
     implicit = transfer_syntax == uid.ImplicitVRLittleEndian
     if transfer_syntax != uid.ExplicitVRBigEndian:
         found = read_elements(head, 0, implicit, _is_wanted, _is_behind, Shared())
@@ -93,6 +95,8 @@ def _is_behind(tag: int) -> bool:
 
 def _read_irregular(head: bytes, implicit: bool, little_endian: bool, whole: bool) -> Identity | None:
     """Let pydicom judge what the quick reader declines."""
+    if len(head) > IRREGULAR_BYTES:
+        head, whole = head[:IRREGULAR_BYTES], False
     behind = False
 
     def stop(tag: BaseTag, _vr: str | None, _length: int) -> bool:

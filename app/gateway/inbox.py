@@ -84,7 +84,9 @@ def import_reports(data: Path, ledger: Ledger) -> int:
             continue
         if ledger.answer_commitment(transaction_uid, failed) is None:
             get_logger().warning("commitment_report_unknown", transaction=private(transaction_uid))
-            ledger.report("REPORT_UNKNOWN", "A storage commitment report came for which nobody had asked.")
+            ledger.report_once(
+                "REPORT_UNKNOWN", "A storage commitment report came for which nobody had asked."
+            )
         path.unlink()
     return len(found)
 

@@ -21,9 +21,9 @@ from app.gateway.retention import clean
 from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, StudyFolder
 from app.jobs.database import DatabaseError, open_ledger, prepare_database
-from app.jobs.exchange import Exchange, ExchangeError
+from app.jobs.exchange import Exchange
 from app.jobs.ledger import Ledger
-from app.log import configure_log, get_logger
+from app.log import configure_log, get_logger, place_of
 from app.process import Stop, die_with_parent
 from app.settings import SettingsError, read_settings
 
@@ -113,9 +113,10 @@ class Keeper:
             pause_s = task.every_s
             try:
                 task.run()
-            except (OSError, DBAPIError, ExchangeError) as error:
+            except Exception as error:  # noqa: BLE001  the boundary of one task
                 # The database is locked or away, the disk is full or broken: it is done when that is over.
-                get_logger().error("keeper_task_failed", task=task.name, problem=type(error).__name__)
+                problem, place = type(error).__name__, place_of(error)
+                get_logger().error("keeper_task_failed", task=task.name, problem=problem, place=place)
                 pause_s = max(pause_s, AGAIN_S)
             task.next_s = time.monotonic() + pause_s
 

@@ -100,7 +100,7 @@ def supplemented(
     """Give a revision with what the latest one had beside, for as long as the context lasts.
 
     An instance never leaves a study. What the spool no longer holds was cleaned away after its job,
-    and is taken from the job's input in the exchange. When that was cleaned away as well, nothing says
+    and is taken from the job's input in the exchange. When that was cleaned away (or damaged), nothing says
     which instances are lacking, only how many there were: half a study is not run.
 
     Raises
@@ -118,7 +118,7 @@ def supplemented(
         try:
             kept = exchange.fetch_input(study_key, latest.manifest_digest, Path(scratch))
         except ExchangeError as error:
-            if error.code != "INPUT_MISSING":
+            if error.code not in {"INPUT_MISSING", "INPUT_DAMAGED"}:
                 raise
             if len(held.entries) < latest.instances:
                 raise UnfitError(
@@ -126,6 +126,8 @@ def supplemented(
                     f"{len(held.entries)} of a study's instances came after its files had been cleaned away; "
                     f"it had {latest.instances}. It waits for the rest: send the whole study again.",
                 ) from error
+            if error.code == "INPUT_DAMAGED":
+                exchange.remove_input(study_key, latest.manifest_digest)  # what the spool holds replaces it
             yield held
             return
         earlier = {entry.file: entry for entry in decode((kept.parent / MANIFEST).read_bytes())}

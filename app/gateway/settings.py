@@ -21,7 +21,8 @@ def _ae_title(value: str) -> str:
 
 
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+"""As job.json allows them."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=30 * 86400)]
 
@@ -144,7 +145,7 @@ class Remote(_Section):
     tls: Tls | None = None
     dicomweb: DicomWeb | None = None
     deliver: Literal["c-store", "stow"] = "c-store"
-    results: tuple[Literal["seg", "sr", "pictures"], ...] = ("seg", "sr")
+    results: tuple[Literal["seg", "sr"], ...] = ("seg", "sr")
     sr_region: Literal["image", "segment"] = "image"
     commitment: bool = True
     """Whether it is asked to commit to keep what it was sent (PS3.4 J)."""

@@ -148,8 +148,8 @@ class Incoming:
         syntax = self._stated.transfer_syntax_uid
         found = read_identity(bytes(self._head), syntax, self._bytes <= HEAD_BYTES[0])
         if found is None:
-            found = read_identity(part.read_head(HEAD_BYTES[1]), syntax, whole=True)
-        if found is None:
+            found = read_identity(part.read_head(HEAD_BYTES[1]), syntax, self._bytes <= HEAD_BYTES[1])
+        if found is None:  # stored as one of no study it would be acknowledged and never looked at
             raise UnreadableHeaderError("has no end")
         return found
 

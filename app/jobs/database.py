@@ -13,6 +13,7 @@ from typing import Any
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from app.jobs.ledger import READ_ONLY, Ledger
 from app.jobs.queue import Queue
@@ -91,8 +92,17 @@ def _alone(engine: Engine) -> Iterator[None]:
 
 
 def _write_ahead(file: str) -> None:
-    with closing(sqlite3.connect(file, timeout=BUSY_TIMEOUT_MS / 1000)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
+    statement, deadline_s = "PRAGMA journal_mode=WAL", time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            with closing(sqlite3.connect(file, timeout=BUSY_TIMEOUT_MS / 1000)) as connection:
+                connection.execute(statement)
+                return
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait for this one: another process is doing the same, or writes at this moment.
+            if time.monotonic() > deadline_s:
+                raise OperationalError(statement, None, error) from error
+        time.sleep(0.05)
 
 
 def _require_schema(engine: Engine) -> None:

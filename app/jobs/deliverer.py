@@ -15,12 +15,12 @@ from app.gateway.settings import Gateway
 from app.jobs.database import DatabaseError, open_ledger, prepare_database
 from app.jobs.exchange import Exchange
 from app.jobs.housekeeping import Housekeeping
-from app.jobs.launch import Activity, Executor, NameTakenError, end_process
+from app.jobs.launch import Activity, Executor, NameTakenError, end_after, end_process
 from app.jobs.ledger import Ledger
 from app.jobs.patience import is_away, patiently
 from app.jobs.queue import DELIVERIES
-from app.jobs.workflow import GRACE, place_of
-from app.log import get_logger
+from app.jobs.workflow import GRACE
+from app.log import get_logger, place_of
 from app.process import Stop
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def run_deliverer(settings: Settings) -> int:
     except NameTakenError as error:
         get_logger().error("name_taken", name=str(error))
         end_process(1)
+    except Exception as fault:  # noqa: BLE001  whatever it is
+        end_after(fault)
     if not executor.drain(deliveries.activity, gateway.stop_grace_s * GRACE):
         get_logger().warning("deliveries_cut_short")  # their next attempt sends the same instances
     executor.leave()

@@ -25,7 +25,7 @@ from app.jobs.housekeeping import EVERY_S
 from app.jobs.patience import is_away, patiently
 from app.jobs.queue import SHAPE
 from app.jobs.workers import Workers, new_token
-from app.log import get_logger
+from app.log import get_logger, place_of
 from app.process import Stop
 
 APPLICATION = "theramap"
@@ -167,7 +167,7 @@ class Executor:
                     self._swept_s = time.monotonic()
                 if housekeeping is not None and time.monotonic() - kept_s > EVERY_S:
                     kept_s = time.monotonic()
-                    housekeeping()
+                    _keep_house(housekeeping)
             except (DBAPIError, PoolTimeoutError) as error:
                 if not is_away(error):
                     raise
@@ -249,6 +249,13 @@ class Executor:
         self._dbos = None
 
 
+def _keep_house(housekeeping: Callable[[], None]) -> None:
+    try:
+        housekeeping()
+    except Exception as fault:  # noqa: BLE001  what it looks after can wait, the work cannot
+        get_logger().error("housekeeping_failed", kind=type(fault).__name__, place=place_of(fault))
+
+
 def _log_as_we_do() -> None:
     """Let DBOS's warnings through our log, and nothing else of it to the terminal."""
     logger = logging.getLogger("dbos")
@@ -256,6 +263,15 @@ def _log_as_we_do() -> None:
         logger.removeHandler(handler)
     logger.propagate = True
     logger.setLevel(logging.WARNING)
+
+
+def end_after(fault: Exception) -> NoReturn:
+    """End the process over a fault; its supervisor starts another.
+
+    DBOS's threads would keep it alive, half of it: without a heartbeat, and taking work.
+    """
+    get_logger().error("executor_failed", kind=type(fault).__name__, place=place_of(fault))
+    end_process(1)
 
 
 def end_process(code: int) -> NoReturn:

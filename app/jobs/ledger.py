@@ -611,7 +611,7 @@ class Ledger:
             connection.execute(
                 update(deliveries)
                 .where(deliveries.c.id == delivery)
-                .values(state=DeliveryState.WAITING, reason_code=None, reason=None, created_s=time.time())
+                .values(state=DeliveryState.WAITING, reason_code=None, reason=None, resumed_s=time.time())
             )
             self.queue.add_delivery(connection, delivery, row.attempts + 1, 0.0, again=f"{time.time():.6f}")
             return True

@@ -102,7 +102,7 @@ results = Table(
     Column("sop_instance_uid", String, primary_key=True),
     Column("job_id", ForeignKey(jobs.c.id), primary_key=True, index=True),
     Column("name", String, nullable=False),  # file below the job's output folder
-    Column("kind", String, nullable=False),  # seg, sr, pictures
+    Column("kind", String, nullable=False),  # seg, sr
     Column("form", String, nullable=False, default=""),  # image or segment, for an SR in two forms
     Column("sop_class_uid", String, nullable=False),
     Column("series_instance_uid", String, nullable=False),
@@ -126,6 +126,7 @@ deliveries = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("begun", Boolean, nullable=False, default=False),  # something of it may have arrived
     Column("created_s", Float, nullable=False),
+    Column("resumed_s", Float),  # its days of trying count from here
     Column("next_s", Float),
     Column("sent_s", Float),
     Column("confirmed_s", Float),

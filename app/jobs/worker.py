@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from app.gateway.settings import Gateway
 from app.jobs.database import DatabaseError, open_ledger, prepare_database
 from app.jobs.exchange import Exchange
-from app.jobs.launch import Executor, NameTakenError, end_process
+from app.jobs.launch import Executor, NameTakenError, end_after, end_process
 from app.jobs.patience import patiently
 from app.jobs.pool import Pool, Runner
 from app.jobs.priors import PacsPriors
@@ -79,6 +79,9 @@ class Worker:
             get_logger().error("name_taken", name=str(error))
             self._runner.stop()
             end_process(1)
+        except Exception as fault:  # noqa: BLE001  whatever it is
+            self._runner.stop()
+            end_after(fault)
         if not executor.drain(studies.activity, gateway.stop_grace_s * GRACE):
             get_logger().warning("studies_cut_short")
         self._runner.stop()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -32,7 +31,7 @@ from app.jobs.pool import DeathError, FullError, Runner, StoppedError, Task
 from app.jobs.priors import PriorsError
 from app.jobs.register import ESSENCE_FILE, ResultsError, read_outcome, require_same_patient
 from app.jobs.tables import DeliveryKind, JobState
-from app.log import get_logger
+from app.log import get_logger, place_of
 from app.process import Stop
 
 GRACE = 0.8
@@ -273,9 +272,3 @@ def _is_storage(fault: Exception) -> bool:
     if isinstance(fault, FullError | ConnectionError | TimeoutError):
         return True
     return isinstance(fault, OSError) and fault.errno in STORAGE_AWAY
-
-
-def place_of(fault: Exception) -> str:
-    """Return where a fault happened; its message could quote what must not be logged."""
-    frames = traceback.extract_tb(fault.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"

@@ -21,7 +21,7 @@ from typing import Any
 import pydicom
 
 from app.demo.phantom import PhantomSpec, write_phantom
-from tests.benchmarks import load
+from tests.benchmarks import load, queue_cost
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 THRESHOLD_SUV = 4.0
@@ -122,6 +122,8 @@ def main() -> None:
     print(f"pydicom {pydicom.__version__}; PET {shape}, CT {ct_shape} (z, y, x), {arguments.repeats} repeats")
     side_by_side(study(arguments.cache, shape, ct_shape, ct=False), arguments.repeats)
     by_operator(study(arguments.cache, shape, ct_shape, ct=True), arguments.repeats)
+    queue_cost.own_cost(1000)
+    queue_cost.two_workers(40, 0.5)
     load.run()
 
 

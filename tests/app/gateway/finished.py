@@ -114,7 +114,7 @@ class House:
             row = connection.execute(select(deliveries).where(deliveries.c.id == delivery)).one()
             earlier = {
                 name: value - days * 86400
-                for name in ("created_s", "sent_s")
+                for name in ("created_s", "resumed_s", "sent_s")
                 if (value := getattr(row, name)) is not None
             }
             connection.execute(update(deliveries).where(deliveries.c.id == delivery).values(**earlier))

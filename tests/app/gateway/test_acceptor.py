@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
+import shutil
 import socket
 import ssl
 import subprocess
@@ -35,7 +37,17 @@ from pynetdicom.sop_class import (
 
 from app.gateway.spool import is_intact
 from app.gateway.storing import Status
-from tests.app.gateway.raw_peer import Acceptors, RawPeer, associate_rq, data_set, p_data, store_rq
+from tests.app.gateway.raw_peer import (
+    Acceptors,
+    RawPeer,
+    associate_rq,
+    data_set,
+    element,
+    item,
+    p_data,
+    pdu,
+    store_rq,
+)
 from tests.servers import Orthanc, phantom_study, storescu, wait_until
 
 ABORT, REJECT, ACCEPT, RELEASED = 7, 3, 2, 6
@@ -135,6 +147,14 @@ def test_object_of_no_study_is_stored(acceptors: Acceptors, peer: RawPeer) -> No
     assert peer.store(sent, "1.21.1", HangingProtocolStorage) == Status.SUCCESS
 
 
+def test_instance_whose_study_lies_too_far_behind_is_refused(acceptors: Acceptors, peer: RawPeer) -> None:
+    """Acknowledged as an object of no study it would never be looked at."""
+    sent, private = data_set("1.21.2", "1.21"), element(0x00091010, b"OB", bytes(5 * 2**20))
+    study = sent.index(element(0x0020000D, b"UI", b"1.21"))
+    assert peer.associate() == ACCEPT
+    assert peer.store(sent[:study] + private + sent[study:], "1.21.2") == Status.CANNOT_UNDERSTAND
+
+
 def test_command_and_data_set_must_agree(peer: RawPeer) -> None:
     assert peer.associate() == ACCEPT
     assert peer.store(data_set("1.22.1"), "1.22.2") == Status.DOES_NOT_MATCH
@@ -152,6 +172,19 @@ def test_duplicates_are_absorbed_and_conflicts_kept_aside_and_logged(
     (conflict,) = acceptors.events("instance_conflict")
     assert len(conflict["instance"]) == 16
     assert "1.23" not in json.dumps(acceptors.events())
+
+
+def test_roles_and_items_that_say_nothing_to_us_are_passed_over(peer: RawPeer) -> None:
+    """A sender that would be the SCP alone, an unknown item, an unknown sub-item, too long a version name."""
+    request = associate_rq(roles=[(CTImageStorage, 0, 1)])
+    user = request.rindex(item(0x51, (16384).to_bytes(4, "big"))) - 4
+    sub_items = request[user + 4 :] + item(0x5F, b"new") + item(0x55, b"VERSION_OF_THE_YEAR")
+    peer.send(pdu(1, request[6:user] + item(0x77, b"new") + item(0x50, sub_items)))
+    kind, content = peer.read_pdu()
+    assert kind == ACCEPT
+    assert item(0x51, (131072).to_bytes(4, "big")) in content
+    assert CTImageStorage.encode() not in content  # no role
+    assert peer.store(data_set("1.24.9"), "1.24.9") == Status.SUCCESS
 
 
 def test_tiny_pdus_and_a_peer_that_takes_only_tiny_ones(peer: RawPeer) -> None:
@@ -255,6 +288,36 @@ def test_limits_hold_across_processes(tmp_path: Path) -> None:
         running.settle()
         with RawPeer(running.port) as peer:
             assert peer.associate() == ACCEPT
+
+
+def test_system_without_more_threads_refuses_connections_and_serves_those_there_are(tmp_path: Path) -> None:
+    with Acceptors(tmp_path) as running, RawPeer(running.port) as peer, contextlib.ExitStack() as held:
+        assert peer.associate() == ACCEPT
+        pid = running.processes[0].pid
+        most = psutil.Process(pid).memory_info().vms + 80 * 2**20  # of address space; a stack has 8 MiB
+        resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
+        for _ in range(30):
+            held.enter_context(RawPeer(running.port))
+        wait_until(lambda: running.events("connection_refused"), 10, "a refusal")
+        assert running.events("connection_refused")[0]["reason"] == "no more threads"
+        assert peer.store(data_set("1.28.1"), "1.28.1") == Status.SUCCESS
+        held.close()
+        wait_until(lambda: not peer_is_refused(running), 10, "a new association")
+        assert running.alive()
+
+
+def peer_is_refused(running: Acceptors) -> bool:
+    with RawPeer(running.port) as peer:
+        return peer.associate() != ACCEPT
+
+
+def test_association_is_rejected_where_it_cannot_be_noted_down(tmp_path: Path) -> None:
+    with Acceptors(tmp_path) as running, RawPeer(running.port) as peer:
+        for folder in (running.data / "spool" / ".live").iterdir():
+            shutil.rmtree(folder)
+        peer.send(associate_rq())
+        assert peer.read_pdu() == (REJECT, b"\0\2\3\2")
+        assert running.events("mark_failed")
 
 
 def test_sigterm_lets_a_message_finish_and_ends_what_is_idle(tmp_path: Path) -> None:

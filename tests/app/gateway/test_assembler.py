@@ -15,6 +15,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage, generate_uid
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
+from app.gateway import assembler as assembler_module
 from app.gateway.asking import Answer, Asker
 from app.gateway.assembler import Assembler
 from app.gateway.expected import expect
@@ -324,6 +325,33 @@ def test_an_exchange_that_fails_is_tried_again(site: Site, monkeypatch: pytest.M
     assert site.tick().revision == 1
 
 
+def test_a_study_over_which_the_program_fails_does_not_hold_up_the_others(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.send()
+    other = [write(tmp_path / f"{path.name}.dcm", path, StudyInstanceUID="1.2.3") for path in site.files[:2]]
+    site.send(other)
+    poison = site.spool.folder("THERAMAP", "1.2.3")
+    real = assembler_module.read_entry
+
+    def read(path: Path, size: int) -> Any:
+        if path.parent == poison.path:
+            raise RecursionError("of a patient's file")
+        return real(path, size)
+
+    monkeypatch.setattr(assembler_module, "read_entry", read)
+    for _ in range(2):
+        assert site.tick() is not None
+        site.restart()
+    (incident,) = site.ledger.incidents()
+    assert (incident.code, incident.study_key) == ("ASSEMBLER_FAULT", poison.study_key)
+    assert "RecursionError at test_assembler.py" in incident.sentence
+    monkeypatch.undo()
+    site.restart()
+    site.tick()
+    assert site.ledger.latest_job(poison.study_key) is not None
+
+
 def test_a_kill_between_publishing_and_the_job_changes_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,6 +412,24 @@ def test_rerun_from_the_spool_from_the_exchange_and_not_at_all(site: Site) -> No
     site.exchange.remove_input(first.study_key, first.manifest_digest)
     with pytest.raises(RerunError, match="NOT_THERE"):
         rerun(*arguments)
+
+
+def test_rerun_replaces_an_input_that_was_damaged_by_what_the_spool_holds(site: Site) -> None:
+    site.send()
+    first = site.tick()
+    kept = site.exchange.fetch_input(first.study_key, first.manifest_digest, site.settings.data)
+    damaged = next(kept.iterdir())
+    content = damaged.read_bytes()
+    damaged.unlink()  # the spool's file is another name of the same
+    damaged.write_bytes(content[:-1] + b"?")
+    arguments = (site.settings, site.ledger, site.spool, site.exchange, site.uid)
+    job = site.ledger.job(rerun(*arguments))
+    assert len(site.manifest(job)) == len(site.files)  # fetched, and so verified
+    kept = site.exchange.fetch_input(job.study_key, job.manifest_digest, site.settings.data)
+    (kept / damaged.name).unlink()
+    (site.folder.path / damaged.name).unlink()
+    with pytest.raises(RerunError, match="NOT_THERE"):
+        rerun(*arguments)  # half a study is not run
 
 
 def test_rerun_wants_to_know_which(site: Site) -> None:

@@ -421,6 +421,27 @@ def test_a_refused_study_gets_a_report_of_the_same_bytes(tmp_path, peer):
         assert b"The study has no PET series. (NO_PET)" in peer.stored[0][1]
 
 
+def test_what_is_resumed_after_a_crash_in_its_midst_is_the_same_instance(tmp_path, peer, monkeypatch):
+    class KilledError(BaseException):
+        pass
+
+    def kill(*_):
+        raise KilledError
+
+    with house(tmp_path, remote(peer.port)) as built:
+        delivery = built.refused()
+        with monkeypatch.context() as patch:
+            patch.setattr(built.ledger, "confirm_delivery", kill)
+            with pytest.raises(KilledError):
+                attempt(built, delivery)
+        built.ledger.park_delivery(delivery, "GAVE_UP", "After days.")
+        time.sleep(1)
+        assert built.ledger.resume_delivery(delivery)
+        assert attempt(built, delivery, 2) == CONFIRMED
+        assert len(peer.stored) == 2
+        assert peer.stored[0] == peer.stored[1]
+
+
 def test_a_report_that_is_no_longer_true_is_not_sent(tmp_path, peer):
     with house(tmp_path, remote(peer.port)) as built:
         delivery = built.refused()

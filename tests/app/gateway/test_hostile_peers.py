@@ -26,6 +26,7 @@ from tests.app.gateway.raw_peer import (
     associate_rq,
     data_set,
     element,
+    item,
     p_data,
     pdu,
     store_rq,
@@ -98,6 +99,9 @@ def test_unknown_called_ae_and_other_protocol_are_rejected_with_their_reason(
         (pdu(1, bytes(68)), "request_malformed"),
         (pdu(1, JUNK[:5000]), "request_malformed"),
         (pdu(1, associate_rq()[6:80]), "request_malformed"),
+        (associate_rq(contexts=[(CTImageStorage, [])]), "request_malformed"),
+        (associate_rq(contexts=[("", [ExplicitVRLittleEndian])]), "request_malformed"),
+        (pdu(1, associate_rq()[6:] + item(0x20, bytes(4)) * 60_000), "request_malformed"),
     ],
 )
 def test_pdus_that_are_no_request_are_aborted(
@@ -131,6 +135,24 @@ def test_malformed_messages_abort_the_association(
     peer.send(hostile)
     assert peer.read_pdu()[0] == ABORT
     assert logged(acceptors, event)
+
+
+def test_cancel_is_not_answered_and_harms_nothing(acceptors: Acceptors, peer: RawPeer) -> None:
+    assert peer.associate() == ACCEPT
+    cancel = {Tag.COMMAND_FIELD: 0x0FFF, Tag.MESSAGE_ID_RESPONDED_TO: 7, Tag.COMMAND_DATA_SET_TYPE: 0x0101}
+    peer.send(p_data(encode(cancel), command=True))
+    assert peer.store(data_set("1.4.1"), "1.4.1") == Status.SUCCESS
+    assert peer.release() == RELEASED
+
+
+def test_what_is_no_uid_is_not_sent_back(peer: RawPeer) -> None:
+    """In PDUs of one byte the answer would otherwise be a multiple of the question."""
+    assert peer.associate(max_pdu_bytes=7) == ACCEPT
+    peer.send(p_data(store_rq("1" * 30_000, "1" * 30_000), command=True) + p_data(b"") + pdu(5, bytes(4)))
+    answered = 0
+    while peer.read_pdu()[0] == 4:
+        answered += 1
+    assert 0 < answered < 100
 
 
 def test_oversize_instance_is_refused_and_the_next_is_stored(acceptors: Acceptors, peer: RawPeer) -> None:

@@ -72,12 +72,13 @@ def test_what_fails_does_not_stop_the_rest_and_is_tried_again(keeper: Keeper) ->
     keeper.tasks = [
         Task("disk", fail(OSError(5, "Input/output error"))),
         Task("database", fail(OperationalError("select", {}, Exception("database is locked")))),
+        Task("program", fail(KeyError("x"))),
         Task("sound", lambda: done.append("sound")),
     ]
     keeper.tick()
     keeper.tick()
-    assert done == ["OSError", "OperationalError", "sound", "sound"]
-    assert all(task.next_s > time.monotonic() + AGAIN_S - 1 for task in keeper.tasks[:2])
+    assert done == ["OSError", "OperationalError", "KeyError", "sound", "sound"]
+    assert all(task.next_s > time.monotonic() + AGAIN_S - 1 for task in keeper.tasks[:3])
 
 
 # ---- as a process ----------------------------------------------------------------------------------

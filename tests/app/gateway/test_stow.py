@@ -216,3 +216,13 @@ def test_file_may_come_in_pieces_of_any_size(tmp_path: Path, size: int) -> None:
         assert sink.finish() == Status.SUCCESS
     (stored,) = (tmp_path / "spool").glob("MAP/*/*.dcm")
     assert stored.read_bytes().endswith(data_set("1.37.1", pixels=bytes(3000)))
+
+
+def test_what_is_too_long_for_a_uid_is_not_kept(tmp_path: Path) -> None:
+    """A request may have 100 000 parts, and what is kept of each is kept until the answer."""
+    file = part10("1." * 5000)
+    with Writer(Spool(tmp_path)) as writer:
+        sink = Part10Sink(Intake(writer, "MAP", "", 2**20).begin)
+        sink.write(file)
+        assert sink.finish() == Status.INVALID_INSTANCE
+    assert len(sink.stated.sop_instance_uid) == 65

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
+from app.jobs import launch
+from app.jobs.queue import DELIVERIES
+from app.process import Stop
 from tests.app.jobs.site import Site, WorkerProcess
 from tests.servers import wait_until
 
@@ -31,3 +36,20 @@ def test_workflow_that_was_taken_and_never_begun_is_taken_up_by_its_own_process(
         wait_until(lambda: site.states(job) == ["done"], 30, "the study to be done")
         assert [one["workflow"] for one in worker.events("workflow_stranded")] == [f"study:{job}"]
         assert site.ledger.job(job).starts == 1
+
+
+def test_executor_keeps_house_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "EVERY_S", 0.5)
+    site, stop, called = Site(tmp_path / "site", work={"heartbeat_s": 0.1}), Stop(), []
+
+    def keep_house() -> None:
+        called.append(time.monotonic())
+        if len(called) == 2:
+            stop.set()
+
+    executor = launch.Executor(site.gateway, "deliver", DELIVERIES, 1, stop)
+    executor.launch(lambda: None)
+    executor.serve(keep_house)
+    executor.leave()
+    executor.close()
+    assert 0.5 < called[1] - called[0] < 5

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
@@ -58,14 +59,15 @@ def _pid(answer: Answer) -> str:
 def test_no_memory_for_a_process_and_a_garbled_answer_do_not_end_the_slot(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real, failures = pool_module.subprocess.Popen, [OSError(12, "no memory")]
+    real, failures = subprocess.Popen, [OSError(12, "no memory")]
 
     def popen(*args: Any, **kwargs: Any) -> Any:
         if failures:
             raise failures.pop()
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(pool_module.subprocess, "Popen", popen)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr(pool_module, "END_S", 0.2)
     running = _pool()
     try:
         assert running.run(_task("ok")).code == 0

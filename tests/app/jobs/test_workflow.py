@@ -24,10 +24,10 @@ from tests.servers import wait_until
 
 REMOTES = [
     {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104},
-    {"name": "tool.b", "ae_title": "TOOL", "host": "127.0.0.1", "port": 105, "sr_region": "segment"},
+    {"name": "tool-b", "ae_title": "TOOL", "host": "127.0.0.1", "port": 105, "sr_region": "segment"},
 ]
 AES = [
-    {"title": "THERAMAP", "destinations": ["pacs", "tool.b"], "status_reports": True, "method": "fixed_suv"},
+    {"title": "THERAMAP", "destinations": ["pacs", "tool-b"], "status_reports": True, "method": "fixed_suv"},
     {"title": "QUIET", "destinations": ["pacs"]},
 ]
 ENDED = {"done", "refused", "unchanged", "superseded", "parked"}
@@ -145,7 +145,7 @@ def test_every_end_is_in_the_tables_and_told_to_the_destinations(ends: Ends, way
     assert (row.state, row.reason_code) == (state, code)
     told = sorted((one.destination, one.kind) for one in ends.site.ledger.deliveries_of(row.id))
     kind = "results" if state == "done" else "status"
-    expected = [] if way in AE_TITLES else [("pacs", kind), ("tool.b", kind)]
+    expected = [] if way in AE_TITLES else [("pacs", kind), ("tool-b", kind)]
     assert told == expected
     assert ends.site.exchange.has_output(row.id) == (state in {"done", "refused"})
     assert (row.study_instance_uid in ends.runner.order) == (way not in NOT_RUN)
