@@ -13,7 +13,8 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, Table, func, select
 
-from app.jobs.ledger import READ_ONLY, Ledger
+from app.jobs.ledger import Ledger
+from app.jobs.records.transitions import READ_ONLY
 from app.jobs.tables import DeliveryState, JobState, deliveries, incidents, jobs, workers
 
 
@@ -73,9 +74,9 @@ def free_bytes(data: Path) -> int:
 
 def listed(ledger: Ledger, limit: int) -> dict[str, object]:
     """Return the latest jobs, the open deliveries and the latest incidents as plain data."""
-    latest = sorted(ledger.jobs_in(), key=lambda row: -row.created_s)[:limit]
+    latest = sorted(ledger.jobs.in_state(), key=lambda row: -row.created_s)[:limit]
     states = (DeliveryState.WAITING, DeliveryState.SENT, DeliveryState.PARKED)
-    waiting = sorted(ledger.deliveries_in(*states), key=lambda row: -row.created_s)[:limit]
+    waiting = sorted(ledger.deliveries.in_state(*states), key=lambda row: -row.created_s)[:limit]
     return {
         "jobs": [
             {
@@ -103,7 +104,7 @@ def listed(ledger: Ledger, limit: int) -> dict[str, object]:
         ],
         "incidents": [
             {"time_s": row.time_s, "code": row.code, "sentence": row.sentence, "job": row.job_id}
-            for row in ledger.incidents(limit)
+            for row in ledger.incidents.latest(limit)
         ],
     }
 

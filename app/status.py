@@ -66,10 +66,10 @@ def resume(settings: Settings, identity: str) -> bool:
     """
     ledger = open_site(settings)
     if ":" in identity:  # a delivery is JOB:KIND:DESTINATION
-        ledger.delivery(identity)
-        return ledger.resume_delivery(identity)
-    ledger.job(identity)
-    return ledger.resume_job(identity)
+        ledger.deliveries.get(identity)
+        return ledger.deliveries.resume(identity)
+    ledger.jobs.get(identity)
+    return ledger.jobs.resume(identity)
 
 
 def rerun(settings: Settings, study_uid: str, ae_title: str | None) -> list[str]:

@@ -153,7 +153,7 @@ class Assembler:
         kind, place = type(fault).__name__, place_of(fault)
         get_logger().error("study_fault", study_key=folder.study_key, kind=kind, place=place)
         sentence = f"The program failed over a study that came in: {kind} at {place}. It is tried again."
-        self._ledger.report_once("ASSEMBLER_FAULT", sentence, study=folder.study_key)
+        self._ledger.incidents.report_once("ASSEMBLER_FAULT", sentence, study=folder.study_key)
 
     def _unsettled(self) -> list[tuple[StudyFolder, int]]:
         """Return the folders in which something may have to be done, the latest changed first."""
@@ -224,7 +224,7 @@ class Assembler:
             if entry and not entry.is_relevant and study.status[name][0] > study.returned_ns
         ]
         own = sum(
-            len(self._ledger.own_results(new[start : start + AT_ONCE]))
+            len(self._ledger.results.own(new[start : start + AT_ONCE]))
             for start in range(0, len(new), AT_ONCE)
         )
         if own:
@@ -265,7 +265,7 @@ class Assembler:
 
     def _hand_over(self, folder: StudyFolder, study: _Study, ae: LocalAe) -> None:
         """Publish the revision and add its job, unless the latest job is of the very same."""
-        latest = self._ledger.latest_job(folder.study_key)
+        latest = self._ledger.jobs.latest(folder.study_key)
         held = Revision.of_spool(folder, relevant(study.entries), max(study.arrivals_ns))
         if latest is not None and held.is_known(latest):
             return
@@ -275,7 +275,7 @@ class Assembler:
             ) as revision:
                 job = hand_over(self._ledger, self._exchange, folder, revision, PRIORITIES[ae.priority])
         except UnfitError as error:
-            self._ledger.report_once(error.code, error.sentence, study=folder.study_key)
+            self._ledger.incidents.report_once(error.code, error.sentence, study=folder.study_key)
             return
         if job is not None:
             get_logger().info("study_complete", job=job, instances=len(revision.entries))

@@ -35,7 +35,8 @@ from app.gateway.query import identity_of, study_identity
 from app.gateway.sending import send
 from app.gateway.settings import Gateway, Remote, Retry
 from app.jobs.exchange import Exchange, ExchangeError
-from app.jobs.ledger import COMMITMENT_FAILED, UNCONFIRMED, Ledger
+from app.jobs.ledger import Ledger
+from app.jobs.records.deliveries import COMMITMENT_FAILED, UNCONFIRMED
 from app.jobs.tables import DeliveryKind, DeliveryState
 from app.log import get_logger
 
@@ -71,14 +72,14 @@ def attempt_delivery(
     sqlalchemy.exc.DBAPIError
         The database is away: call it again.
     """
-    row = ledger.start_delivery(delivery_id, attempt)
+    row = ledger.deliveries.start(delivery_id, attempt)
     if row is None:
         return
     remote = gateway.remote(row.destination)
     if remote is None:
         _park(ledger, row, "DESTINATION_UNKNOWN", "The settings no longer have this destination.")
         return
-    if row.reason_code == COMMITMENT_FAILED and ledger.denials(delivery_id) > 1:
+    if row.reason_code == COMMITMENT_FAILED and ledger.deliveries.denials(delivery_id) > 1:
         # The first denial is answered at once, those after it ever later.
         _try_later(ledger, row, attempt, remote, "COMMITMENT_DENIED", row.reason)
         return
@@ -88,7 +89,7 @@ def attempt_delivery(
     except _OvertakenError:
         _log("delivery_overtaken", row)
     except NotWantedError as error:
-        ledger.withdraw_delivery(delivery_id, error.code)
+        ledger.deliveries.withdraw(delivery_id, error.code)
         _log("delivery_withdrawn", row, error.code)
     except ForAPersonError as error:
         _park(ledger, row, error.code, error.sentence)
@@ -107,7 +108,7 @@ def check_confirmation(
 
     Parameters and errors are those of :func:`attempt_delivery`.
     """
-    row = ledger.delivery(delivery_id)
+    row = ledger.deliveries.get(delivery_id)
     if row.state != DeliveryState.SENT or row.attempts != attempt:
         return
     remote = gateway.remote(row.destination)
@@ -115,7 +116,7 @@ def check_confirmation(
         _park(ledger, row, "DESTINATION_UNKNOWN", "The settings no longer have this destination.")
         return
     if not remote.commitment:
-        ledger.confirm_delivery(delivery_id)
+        ledger.deliveries.confirm(delivery_id)
         return
     if time.time() - (row.sent_s or row.created_s) > remote.retry.give_up_days * DAY_S:
         _park(ledger, row, UNCONFIRMED, "The destination stored everything and never committed to keep it.")
@@ -124,7 +125,7 @@ def check_confirmation(
         with _order(gateway, ledger, exchange, row, remote) as order:
             references = _references(order)
     except NotWantedError as error:
-        ledger.withdraw_delivery(delivery_id, error.code)
+        ledger.deliveries.withdraw(delivery_id, error.code)
         return
     except ForAPersonError as error:
         _park(ledger, row, error.code, error.sentence)
@@ -133,7 +134,7 @@ def check_confirmation(
         references = ()  # nothing to ask for now, but soon again
     again = max(remote.commitment_timeout_s, delay_s(remote.retry, delivery_id, attempt))
     transaction = commitment.transaction_uid(delivery_id, attempt + 1)
-    if ledger.ask_again(delivery_id, attempt, transaction, again) and references:
+    if ledger.deliveries.ask_again(delivery_id, attempt, transaction, again) and references:
         _ask(ledger, row, remote, transaction, references)
 
 
@@ -157,7 +158,7 @@ def _send(gateway: Gateway, order: Order, attempt: int) -> References:
     _require_same_patient(gateway, order, outgoing)
 
     def begin() -> None:
-        if not order.ledger.begin_sending(order.delivery.id, attempt):
+        if not order.ledger.deliveries.begin_sending(order.delivery.id, attempt):
             raise _OvertakenError
 
     send(order.remote, outgoing.instances, begin)
@@ -185,18 +186,18 @@ def _require_same_patient(gateway: Gateway, order: Order, outgoing: Outgoing) ->
 def _secure(ledger: Ledger, row: Row[Any], attempt: int, remote: Remote, references: References) -> None:
     """Have the destination commit to keep what it stored, if it is to be asked."""
     if not remote.commitment or not references:
-        ledger.confirm_delivery(row.id)
+        ledger.deliveries.confirm(row.id)
         return
     transaction = commitment.transaction_uid(row.id, attempt)
-    ledger.sent_delivery(row.id, attempt, transaction, remote.commitment_timeout_s)
-    if ledger.delivery(row.id).state == DeliveryState.SENT:  # else it was withdrawn meanwhile
+    ledger.deliveries.sent(row.id, attempt, transaction, remote.commitment_timeout_s)
+    if ledger.deliveries.get(row.id).state == DeliveryState.SENT:  # else it was withdrawn meanwhile
         _ask(ledger, row, remote, transaction, references)
 
 
 def _ask(ledger: Ledger, row: Row[Any], remote: Remote, transaction: str, references: References) -> None:
     def answer(transaction_uid: str, failed: Sequence[str]) -> None:
         try:
-            ledger.answer_commitment(transaction_uid, failed)
+            ledger.deliveries.answer_commitment(transaction_uid, failed)
         except SQLAlchemyError as error:
             raise OSError("the database is away") from error
 
@@ -209,7 +210,7 @@ def _ask(ledger: Ledger, row: Row[Any], remote: Remote, transaction: str, refere
 def _references(order: Order) -> References:
     """Return what was sent; results are not fetched for that."""
     if order.delivery.kind == DeliveryKind.RESULTS:
-        rows = wanted(order.ledger.results_of(order.job.id), order.remote)
+        rows = wanted(order.ledger.results.of_job(order.job.id), order.remote)
         require_current(rows)
         return [(row.sop_class_uid, row.sop_instance_uid) for row in rows]
     outgoing = prepare(order)
@@ -226,7 +227,7 @@ def _order(
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700, parents=True)
     try:
-        yield Order(row, ledger.job(row.job_id), remote, ledger, exchange, scratch)
+        yield Order(row, ledger.jobs.get(row.job_id), remote, ledger, exchange, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -240,12 +241,12 @@ def _try_later(
         _park(ledger, row, "GAVE_UP", f"Not delivered in {days} days: {code}: {sentence}")
         return
     wait_s = delay_s(remote.retry, row.id, attempt)
-    ledger.retry_delivery(row.id, attempt, code, sentence or "", wait_s)
+    ledger.deliveries.retry(row.id, attempt, code, sentence or "", wait_s)
     _log("delivery_to_be_tried_again", row, code, attempt=attempt, delay_s=round(wait_s, 1))
 
 
 def _park(ledger: Ledger, row: Row[Any], code: str, sentence: str) -> None:
-    ledger.park_delivery(row.id, code, sentence)
+    ledger.deliveries.park(row.id, code, sentence)
     _log("delivery_parked", row, code)
 
 

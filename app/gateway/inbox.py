@@ -78,13 +78,13 @@ def import_reports(data: Path, ledger: Ledger) -> int:
         except DamagedReportError as error:
             _move_aside(data, path)
             get_logger().error("commitment_report_damaged", problem=str(error))
-            ledger.report(
+            ledger.incidents.report(
                 "REPORT_DAMAGED", "A storage commitment report could not be read; it is kept aside."
             )
             continue
-        if ledger.answer_commitment(transaction_uid, failed) is None:
+        if ledger.deliveries.answer_commitment(transaction_uid, failed) is None:
             get_logger().warning("commitment_report_unknown", transaction=private(transaction_uid))
-            ledger.report_once(
+            ledger.incidents.report_once(
                 "REPORT_UNKNOWN", "A storage commitment report came for which nobody had asked."
             )
         path.unlink()

@@ -62,7 +62,7 @@ class Conflicts:
                 "An instance came again with other content under the same UID. What came first is used; "
                 f"the other was kept aside as {path.name}."
             )
-            if self._ledger.report_once(
+            if self._ledger.incidents.report_once(
                 "DUPLICATE_UID_OTHER_CONTENT", sentence, study=study.study_key if study else None
             ):
                 get_logger().warning("instance_kept_aside", file=path.name)

@@ -19,7 +19,8 @@ from app.gateway.sending import Instance, read_instance
 from app.gateway.settings import Remote
 from app.gateway.status_report import OUTCOMES, write_status_report
 from app.jobs.exchange import Exchange, ExchangeError
-from app.jobs.ledger import Ledger, delivery_id
+from app.jobs.ledger import Ledger
+from app.jobs.records.transitions import delivery_id
 from app.jobs.tables import DeliveryKind, JobState
 from operators.results.headers import clean_name, clean_text
 from operators.study.part10 import DamagedFileError, read_part10
@@ -95,7 +96,7 @@ def prepare(order: Order) -> Outgoing | None:
 
 
 def _results(order: Order) -> Outgoing | None:
-    rows = wanted(order.ledger.results_of(order.job.id), order.remote)
+    rows = wanted(order.ledger.results.of_job(order.job.id), order.remote)
     if not rows:
         return None
     require_current(rows)
@@ -114,10 +115,10 @@ def require_current(rows: Sequence[Row[Any]]) -> None:
 
 
 def _rejection(order: Order) -> Outgoing | None:
-    rows = wanted(order.ledger.results_of(order.job.id), order.remote)
+    rows = wanted(order.ledger.results.of_job(order.job.id), order.remote)
     rows = [row for row in rows if row.withdrawn]
     # A revision may have come to the very same results as the one that it replaces.
-    current = order.ledger.still_current(row.sop_instance_uid for row in rows)
+    current = order.ledger.results.still_current(row.sop_instance_uid for row in rows)
     rows = [row for row in rows if row.sop_instance_uid not in current]
     if not rows:
         return None
@@ -131,7 +132,7 @@ def _rejection(order: Order) -> Outgoing | None:
 def _require_ended(order: Order, reason: str) -> None:
     """See to it that no result goes out after its rejection."""
     earlier = delivery_id(order.job.id, DeliveryKind.RESULTS, order.remote.name)
-    order.ledger.withdraw_delivery(earlier, reason.upper())
+    order.ledger.deliveries.withdraw(earlier, reason.upper())
     if order.ledger.queue.is_delivering(earlier):
         raise HeldUpError("RESULTS_UNDERWAY", "The results themselves are still being sent.")
 
@@ -159,7 +160,7 @@ def _header_of_results(order: Order, row: Row[Any]) -> Dataset:
 
 
 def _status(order: Order) -> Outgoing:
-    latest = order.ledger.latest_job(order.job.study_key)
+    latest = order.ledger.jobs.latest(order.job.study_key)
     if order.job.state not in OUTCOMES or (latest is not None and latest.id != order.job.id):
         raise NotWantedError("OUTDATED", "The study has gone on since.")
     folder = order.exchange.fetch_input(order.job.study_key, order.job.manifest_digest, order.scratch)

@@ -23,8 +23,8 @@ def recall(ledger: Ledger, model: str) -> Sequence[str]:
     sequence of str
         The jobs whose results were withdrawn now; doing it again finds none.
     """
-    jobs = ledger.recall(model)
+    jobs = ledger.results.recall(model)
     for job in jobs:
-        ledger.report("RECALLED", f"The results were withdrawn: {model} was recalled.", job=job)
+        ledger.incidents.report("RECALLED", f"The results were withdrawn: {model} was recalled.", job=job)
     get_logger().warning("model_recalled", model=model, jobs=len(jobs))
     return jobs

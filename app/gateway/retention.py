@@ -35,7 +35,8 @@ from app.gateway.revision import Revision
 from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, StudyFolder, stored_digest
 from app.jobs.exchange import Exchange
-from app.jobs.ledger import ENDED, Ledger
+from app.jobs.ledger import Ledger
+from app.jobs.records.jobs import ENDED
 from app.log import get_logger
 
 LOCK = ".cleaning"
@@ -145,13 +146,13 @@ def _judge(folder: StudyFolder, settings: Gateway, ledger: Ledger) -> _Candidate
     latest_s = max(arrivals_ns, default=0) / 1e9
     if not files:
         latest_s = folder.path.stat().st_mtime
-    jobs = ledger.jobs_of(folder.study_key)
+    jobs = ledger.jobs.of_study(folder.study_key)
     identities = tuple(f"{job.id} {job.state}" for job in jobs)
     if not jobs:
         needed = _awaits_its_job(folder, settings, files)
         return None if needed else _Candidate(folder, latest_s, frozenset(files), identities)
     latest = jobs[-1]
-    if latest.state not in ENDED or ledger.has_open_delivery(folder.study_key):
+    if latest.state not in ENDED or ledger.deliveries.has_open(folder.study_key):
         return None
     if _has_news(folder, latest, files):
         return None
@@ -190,8 +191,8 @@ def _take(found: _Candidate, settings: Gateway, ledger: Ledger, exchange: Exchan
         return False
     is_open = (folder.ae_title, folder.key) in spool.open_studies()
     names = frozenset(StudyFolder(folder.ae_title, folder.key, away).files())
-    jobs = tuple(f"{job.id} {job.state}" for job in ledger.jobs_of(folder.study_key))
-    if is_open or names != found.seen or jobs != found.jobs or ledger.has_open_delivery(folder.study_key):
+    jobs = tuple(f"{job.id} {job.state}" for job in ledger.jobs.of_study(folder.study_key))
+    if is_open or names != found.seen or jobs != found.jobs or ledger.deliveries.has_open(folder.study_key):
         _put_back(away, folder)
         return False
     gone = away.with_name(f"{GONE}{away.name}")
@@ -202,7 +203,7 @@ def _take(found: _Candidate, settings: Gateway, ledger: Ledger, exchange: Exchan
 
 def _remove(gone: Path, ledger: Ledger, exchange: Exchange) -> None:
     folder = _study_of(gone, gone.parent.parent)
-    jobs = ledger.jobs_of(folder.study_key)
+    jobs = ledger.jobs.of_study(folder.study_key)
     needed = {job.manifest_digest for job in jobs if job.state not in ENDED}
     for job in jobs:
         if job.manifest_digest not in needed:
@@ -236,10 +237,10 @@ def _put_back_file(path: Path, home: Path, data: Path) -> None:
 
 
 def _clean_results(settings: Gateway, ledger: Ledger, exchange: Exchange) -> int:
-    jobs = ledger.delivered_before(time.time() - settings.retention.results_days * DAY_S)
+    jobs = ledger.jobs.delivered_before(time.time() - settings.retention.results_days * DAY_S)
     for job in jobs:
         exchange.remove_output(job)
-        ledger.mark_cleaned(job)
+        ledger.jobs.mark_cleaned(job)
     return len(jobs)
 
 

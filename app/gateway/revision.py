@@ -18,7 +18,8 @@ from app.gateway.manifest import Entry, decode, digest_of, encode, read_entry, r
 from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, StudyFolder, hashed
 from app.jobs.exchange import MANIFEST, Exchange, ExchangeError
-from app.jobs.ledger import Ledger, NewJob
+from app.jobs.ledger import Ledger
+from app.jobs.records.new import NewJob
 from operators.study.attributes import text
 from operators.study.part10 import DamagedFileError, read_part10
 
@@ -170,7 +171,7 @@ def hand_over(
         instances=len(revision.entries),
     )
     exchange.publish_input(folder.study_key, manifest, revision.files)
-    return ledger.add_job(new)
+    return ledger.jobs.add(new)
 
 
 def study_uid(folder: StudyFolder, revision: Revision) -> str:
@@ -223,13 +224,13 @@ def rerun(
     asked_s = time.time()  # what comes while we look is newer than what this revision has
     titles = [ae.title for ae in settings.ae_titles] if ae_title is None else [ae_title]
     folders = [spool.folder(title, study_instance_uid) for title in titles]
-    known = [folder for folder in folders if _held(folder) or ledger.latest_job(folder.study_key)]
+    known = [folder for folder in folders if _held(folder) or ledger.jobs.latest(folder.study_key)]
     if len(known) > 1:
         raise RerunError("SEVERAL_AE_TITLES", "The study came to several AE titles: name the one to run.")
     if not known:
         raise RerunError("NOT_THERE", "No study of this UID with PET or CT images is known.")
     (folder,) = known
-    latest = ledger.latest_job(folder.study_key)
+    latest = ledger.jobs.latest(folder.study_key)
     held = Revision.of_spool(folder, _held(folder), 0)
     ae = settings.local(folder.ae_title)
     try:

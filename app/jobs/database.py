@@ -15,8 +15,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, func, insert, s
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from app.jobs.ledger import READ_ONLY, Ledger
+from app.jobs.ledger import Ledger
 from app.jobs.queue import Queue
+from app.jobs.records.transitions import READ_ONLY
 from app.jobs.tables import SCHEMA_VERSION, meta, metadata
 
 BUSY_TIMEOUT_MS = 30_000

@@ -103,9 +103,9 @@ class Deliveries:
 
     def _again_later(self, delivery: str, attempt: int, sentence: str) -> None:
         if attempt >= FAULT_ATTEMPTS:
-            self._ledger.park_delivery(delivery, "FAULT", sentence)
+            self._ledger.deliveries.park(delivery, "FAULT", sentence)
         else:
-            self._ledger.retry_delivery(delivery, attempt, "FAULT", sentence, FAULT_DELAY_S)
+            self._ledger.deliveries.retry(delivery, attempt, "FAULT", sentence, FAULT_DELAY_S)
 
     def _patiently(self, call: Callable[[], None]) -> None:
         try:

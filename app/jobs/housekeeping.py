@@ -83,9 +83,9 @@ class Housekeeping:
         return [need.record for need in due if self._queue(need)]
 
     def _needs(self) -> Iterator[_Need]:
-        for job in self._ledger.jobs_in(*OPEN_JOBS):
+        for job in self._ledger.jobs.in_state(*OPEN_JOBS):
             yield _Need("study", job.id)
-        for row in self._ledger.deliveries_in(DeliveryState.WAITING, DeliveryState.SENT):
+        for row in self._ledger.deliveries.in_state(DeliveryState.WAITING, DeliveryState.SENT):
             yield _Need("confirm" if row.state == DeliveryState.SENT else "deliver", row.id, row.attempts)
 
     def _queue(self, need: _Need) -> bool:

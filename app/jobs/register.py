@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
-from app.jobs.ledger import NewResult
+from app.jobs.records.new import NewResult
 from app.jobs.tables import JobState
 from operators.results.manifest import FILE_NAME
 from operators.results.seg import SEG_CLASS_UID

@@ -13,7 +13,7 @@ import psutil
 from sqlalchemy import Engine, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.jobs.ledger import READ_ONLY
+from app.jobs.records.transitions import READ_ONLY
 from app.jobs.tables import workers
 
 

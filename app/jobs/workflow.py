@@ -125,7 +125,7 @@ class Studies:
                 self._study(job)
 
     def _study(self, job: str) -> None:
-        row = self._patiently(lambda: self._ledger.start_job(job, self._worker))
+        row = self._patiently(lambda: self._ledger.jobs.start(job, self._worker))
         if row is None:
             return
         get_logger().info("study_started", job=job, starts=row.starts)
@@ -167,7 +167,7 @@ class Studies:
                     continue
                 code, sentence = "FAULT", f"The program failed: {type(fault).__name__} at {place_of(fault)}."
             get_logger().error("study_failed", job=row.id, code=code, sentence=sentence)
-            deaths = self._patiently(lambda: self._ledger.count_death(row.id))
+            deaths = self._patiently(lambda: self._ledger.jobs.count_death(row.id))
             if deaths >= self._work.deaths:
                 return self._park(row, code, f"{sentence} It was tried {deaths} times.")
             self._pause(row, RETRY_S)
@@ -194,12 +194,12 @@ class Studies:
         if ae.priors.studies:
             folder.mkdir()
             priors = self._fetch_priors(ae, files, folder)
-        earlier = self._ledger.current_results(row.study_key, before_revision=row.revision)
+        earlier = self._ledger.results.current(row.study_key, before_revision=row.revision)
         content = job_content(row, ae, sr_regions(self._gateway, ae), priors, earlier)
         source = assemble(scratch / "input", files, folder if priors else None, content)
         known = None
         if row.origin == "arrival":
-            known = self._ledger.known_essence(row.study_key, row.revision)
+            known = self._ledger.jobs.known_essence(row.study_key, row.revision)
         output = scratch / "output"
         answer = self._runner.run(Task(source, output, known))
         if answer.code is None:
@@ -219,7 +219,7 @@ class Studies:
         if ae is None:  # the settings changed since the computation: nobody would get its results
             return self._park(row, "AE_TITLE_UNKNOWN", AE_TITLE_UNKNOWN)
         if verdict.state == JobState.UNCHANGED:
-            state = self._ledger.end_job(row.id, JobState.UNCHANGED, essence=verdict.essence)
+            state = self._ledger.jobs.end(row.id, JobState.UNCHANGED, essence=verdict.essence)
             return Verdict(state)
         with self._folder() as scratch:
             found = read_outcome(self._exchange.fetch_output(row.id, scratch), row.study_instance_uid)
@@ -227,7 +227,7 @@ class Studies:
         done = found.state == JobState.DONE
         kind = DeliveryKind.RESULTS if done else DeliveryKind.STATUS
         try:
-            state = self._ledger.end_job(
+            state = self._ledger.jobs.end(
                 row.id,
                 found.state,
                 code=found.code,
@@ -254,7 +254,7 @@ class Studies:
         """Put the study aside for a person."""
         ae = self._gateway.local(row.ae_title)
         tell = ae.destinations if ae is not None and ae.status_reports else ()
-        self._patiently(lambda: self._ledger.park_job(row.id, code, sentence, tell))
+        self._patiently(lambda: self._ledger.jobs.park(row.id, code, sentence, tell))
         return Verdict(JobState.PARKED, code, sentence)
 
     def _pause(self, row: Row[Any], seconds: float) -> None:
@@ -263,7 +263,7 @@ class Studies:
 
     def _give_up(self, row: Row[Any]) -> None:
         """Give the study back to the queue, for the worker stops."""
-        self._patiently(lambda: self._ledger.give_back(row.id, self._worker))
+        self._patiently(lambda: self._ledger.jobs.give_back(row.id, self._worker))
         get_logger().info("study_given_back", job=row.id)
         self.activity.abandon()
 

@@ -21,7 +21,8 @@ from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, StudyFolder, Writer
 from app.jobs.database import open_ledger, prepare_database
 from app.jobs.exchange import Exchange
-from app.jobs.ledger import Ledger, NewJob
+from app.jobs.ledger import Ledger
+from app.jobs.records.new import NewJob
 from app.jobs.tables import DeliveryKind, JobState, jobs
 
 DAY_S = 86400.0
@@ -58,7 +59,7 @@ class Site:
         manifest = encode(entries.values())
         self.exchange.publish_input(study.study_key, manifest, {name: study.path / name for name in entries})
         latest = max(files[name].st_mtime for name in entries)
-        job = self.ledger.add_job(
+        job = self.ledger.jobs.add(
             NewJob(
                 study.study_key,
                 study.ae_title,
@@ -75,13 +76,13 @@ class Site:
 
     def end(self, job: str, age_days: float, *destinations: str) -> None:
         """End a job some days ago, with an output and a delivery to each destination."""
-        self.ledger.start_job(job, "worker")
+        self.ledger.jobs.start(job, "worker")
         output = self.settings.data.parent / f"output-{job}"
         output.mkdir()
         (output / "results.json").write_text("{}")
         self.exchange.put_output(job, output)
         wanted = dict.fromkeys(destinations, DeliveryKind.RESULTS)
-        self.ledger.end_job(job, JobState.DONE, destinations=wanted)
+        self.ledger.jobs.end(job, JobState.DONE, destinations=wanted)
         with self.ledger.engine.begin() as connection:
             ended_s = time.time() - age_days * DAY_S
             connection.execute(update(jobs).where(jobs.c.id == job).values(ended_s=ended_s))

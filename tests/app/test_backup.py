@@ -27,7 +27,7 @@ def busy_site(data: Path, **settings: object) -> Site:
         site.store(study, number, 1)
         job = site.add_job(study)
         if number == 1:
-            site.ledger.start_job(job, "worker")
+            site.ledger.jobs.start(job, "worker")
         if number == 2:
             site.end(job, 0, "pacs")
     configure_log("test", data)
@@ -43,11 +43,11 @@ def check(site: Site) -> None:
         if site.ledger.engine.dialect.name == "postgresql":
             query = query.replace("workflow_status", "dbos.workflow_status")
         assert connection.exec_driver_sql(query).scalar() == 4  # three studies, one delivery
-    for job in site.ledger.jobs_in(JobState.QUEUED, JobState.RUNNING):
+    for job in site.ledger.jobs.in_state(JobState.QUEUED, JobState.RUNNING):
         folder = site.exchange.fetch_input(job.study_key, job.manifest_digest, site.settings.data)
         assert len(list(folder.iterdir())) == 1
-        assert site.ledger.start_job(job.id, "other") is not None
-    (delivery,) = site.ledger.deliveries_in(DeliveryState.WAITING)
+        assert site.ledger.jobs.start(job.id, "other") is not None
+    (delivery,) = site.ledger.deliveries.in_state(DeliveryState.WAITING)
     assert site.exchange.has_output(delivery.job_id)
 
 

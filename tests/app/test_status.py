@@ -36,7 +36,7 @@ def parked(site: Site) -> str:
     study = site.spool.folder("THERAMAP", "1.2.3")
     site.store(study, 1)
     job = site.add_job(study)
-    site.ledger.park_job(job, "DEATHS", "It died.")
+    site.ledger.jobs.park(job, "DEATHS", "It died.")
     return job
 
 

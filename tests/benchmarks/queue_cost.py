@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from app.gateway.settings import Gateway
-from app.jobs.ledger import Ledger, NewJob
+from app.jobs.ledger import Ledger
+from app.jobs.records.new import NewJob
 from app.jobs.tables import JobState
 from app.jobs.worker import Worker
 from app.process import Stop, die_with_parent
@@ -28,7 +29,7 @@ from tests.servers import Postgres
 
 def queue_copies(site: Site, count: int) -> float:
     """Queue a study under ``count`` keys; seconds for a study."""
-    row = site.ledger.job(site.queue_empty(0))
+    row = site.ledger.jobs.get(site.queue_empty(0))
     source = site.exchange.fetch_input(row.study_key, row.manifest_digest, site.folder)
     manifest = (source.parent / "manifest.json").read_bytes()
     files = {path.name: path for path in source.iterdir()}
@@ -41,7 +42,7 @@ def queue_copies(site: Site, count: int) -> float:
         new = NewJob(
             key, "THERAMAP", row.study_instance_uid, "arrival", 10, time_of_job, row.manifest_digest, 1
         )
-        site.ledger.add_job(new)
+        site.ledger.jobs.add(new)
     return (time.perf_counter() - started) / count
 
 
@@ -51,7 +52,7 @@ def drain(gateway: Gateway, ledger: Ledger) -> None:
     worker = Worker(gateway, Canned(), stop)
     thread = threading.Thread(target=worker.run)
     thread.start()
-    while ledger.jobs_in(JobState.QUEUED, JobState.RUNNING):
+    while ledger.jobs.in_state(JobState.QUEUED, JobState.RUNNING):
         time.sleep(0.5)
     stop.set()
     thread.join()
@@ -59,7 +60,7 @@ def drain(gateway: Gateway, ledger: Ledger) -> None:
 
 def mean_s(ledger: Ledger) -> float:
     """Mean time between two ends, from the first to the last: without the worker's start."""
-    ended = [row.ended_s for row in ledger.jobs_in(JobState.DONE)]
+    ended = [row.ended_s for row in ledger.jobs.in_state(JobState.DONE)]
     return float(max(ended) - min(ended)) / (len(ended) - 1)
 
 
@@ -88,9 +89,9 @@ def two_workers(count: int, seconds: float) -> None:
                 queue_copies(site, count)
                 processes = [_worker_process(site, f"w{index}", seconds) for index in range(number)]
                 wait = time.monotonic() + 300
-                while len(site.ledger.jobs_in(JobState.DONE)) < count and time.monotonic() < wait:
+                while len(site.ledger.jobs.in_state(JobState.DONE)) < count and time.monotonic() < wait:
                     time.sleep(0.1)
-                ended = sorted(row.ended_s for row in site.ledger.jobs_in(JobState.DONE))
+                ended = sorted(row.ended_s for row in site.ledger.jobs.in_state(JobState.DONE))
                 found[number] = (len(ended) - number) / (ended[-1] - ended[number - 1])
                 for process in processes:
                     process.kill()

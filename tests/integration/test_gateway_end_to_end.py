@@ -76,14 +76,14 @@ class Hospital:
         settled = {DeliveryState.CONFIRMED, DeliveryState.WITHDRAWN}
 
         def arrived() -> bool:
-            job = self.ledger.latest_job(self.study_key)
+            job = self.ledger.jobs.latest(self.study_key)
             if job is None or job.revision < revision or job.state != JobState.DONE:
                 return False
-            every = self.ledger.deliveries_in(*DeliveryState)
+            every = self.ledger.deliveries.in_state(*DeliveryState)
             return any(one.job_id == job.id for one in every) and all(one.state in settled for one in every)
 
         wait_until(arrived, 90, f"revision {revision} to be delivered and confirmed", every_s=0.3)
-        return self.ledger.latest_job(self.study_key)
+        return self.ledger.jobs.latest(self.study_key)
 
     def wait_for_routing(self, sop_instance_uids: set[str]) -> None:
         """Until the PACS has routed these to theramap, and a new revision would have begun."""
@@ -169,14 +169,14 @@ def test_a_study_comes_back_as_seg_and_sr_committed_and_late_images_replace_them
 
     # The PACS routes our own results back: they are known as ours and change nothing.
     hospital.wait_for_routing({seg, sr})
-    assert hospital.ledger.latest_job(hospital.study_key).revision == 1
+    assert hospital.ledger.jobs.latest(hospital.study_key).revision == 1
 
     # A late key object note and a late structure set change nothing.
     note = _key_object_note(hospital.images[0], tmp_path)
     hospital.push([note, *hospital.others])
     hospital.wait_for_routing(_uids([note, *hospital.others]))
-    assert hospital.ledger.latest_job(hospital.study_key).revision == 1
-    assert len(hospital.ledger.jobs_in()) == 1
+    assert hospital.ledger.jobs.latest(hospital.study_key).revision == 1
+    assert len(hospital.ledger.jobs.in_state()) == 1
 
     # A late PET slice reopens the study: new results that name the former ones, which are rejected.
     hospital.push([hospital.late])
@@ -192,19 +192,19 @@ def test_a_study_comes_back_as_seg_and_sr_committed_and_late_images_replace_them
     assert document.ConceptNameCodeSequence[0].CodeValue == "113001"
     assert _evidence(document.CurrentRequestedProcedureEvidenceSequence) == {seg, sr}
     assert _referenced_images(hospital.dataset(new_seg)) <= _uids(hospital.images)
-    current = {row.sop_instance_uid for row in hospital.ledger.current_results(hospital.study_key)}
+    current = {row.sop_instance_uid for row in hospital.ledger.results.current(hospital.study_key)}
     assert {new_seg, new_sr} <= current
     assert not {seg, sr} & current
 
     # What came back is bit for bit what was computed, and these come back to us without a third revision.
     hospital.wait_for_routing({new_seg, new_sr, rejection})
-    assert len(hospital.ledger.jobs_in()) == 2
+    assert len(hospital.ledger.jobs.in_state()) == 2
     _assert_no_identity_in_log(hospital)
 
 
 def _assert_committed(hospital: Hospital, job: str) -> None:
     """Every delivery of a job is confirmed, and by an answer to our request for commitment."""
-    found = [one for one in hospital.ledger.deliveries_of(job) if one.kind == DeliveryKind.RESULTS]
+    found = [one for one in hospital.ledger.deliveries.of_job(job) if one.kind == DeliveryKind.RESULTS]
     assert [one.state for one in found] == [DeliveryState.CONFIRMED]
     with hospital.ledger.engine.connect() as connection:
         rows = connection.execute(select(commitments).where(commitments.c.delivery_id == found[0].id)).all()

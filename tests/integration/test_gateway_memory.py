@@ -40,12 +40,12 @@ def test_a_study_that_exhausts_the_memory_is_parked_and_the_others_go_on(tmp_pat
         worker = theramap.pids_by_role()["work"]
         done = storescu(large, theramap.port, extra=("-xr",))
         assert done.returncode == 0, done.stderr
-        wait_until(lambda: ledger.jobs_in(JobState.RUNNING), 60, "the large study to be begun")
+        wait_until(lambda: ledger.jobs.in_state(JobState.RUNNING), 60, "the large study to be begun")
         for number in range(2, 5):
             assert storescu(phantom_study(tmp_path / str(number), number), theramap.port).returncode == 0
-        wait_until(lambda: len(ledger.jobs_in(JobState.DONE)) == 3, 150, "the small studies to be done")
-        wait_until(lambda: ledger.jobs_in(JobState.PARKED), 150, "the large study to be parked")
-        (parked,) = ledger.jobs_in(JobState.PARKED)
+        wait_until(lambda: len(ledger.jobs.in_state(JobState.DONE)) == 3, 150, "the small studies to be done")
+        wait_until(lambda: ledger.jobs.in_state(JobState.PARKED), 150, "the large study to be parked")
+        (parked,) = ledger.jobs.in_state(JobState.PARKED)
         ledger.engine.dispose()
         time.sleep(1)
         assert parked.study_instance_uid == uid

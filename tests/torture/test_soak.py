@@ -109,8 +109,8 @@ def wait_for(ledger: Any, count: int) -> None:
     """Until so many studies are done and delivered, and nothing is under way."""
 
     def delivered() -> bool:
-        done = ledger.jobs_in(JobState.DONE)
-        confirmed = ledger.deliveries_in(DeliveryState.CONFIRMED)
+        done = ledger.jobs.in_state(JobState.DONE)
+        confirmed = ledger.deliveries.in_state(DeliveryState.CONFIRMED)
         return len({job.study_key for job in done}) == count and len(confirmed) == len(done)
 
     wait_until(delivered, 600, f"{count} studies to be delivered", every_s=0.5)

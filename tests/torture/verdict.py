@@ -43,11 +43,11 @@ def is_at_rest(ledger: Any, spool: Spool, images: Mapping[str, int], ae_title: s
     images : mapping of str to int
         How many were acknowledged of each study.
     """
-    if ledger.jobs_in(JobState.QUEUED, JobState.RUNNING):
+    if ledger.jobs.in_state(JobState.QUEUED, JobState.RUNNING):
         return False
-    if ledger.deliveries_in(DeliveryState.WAITING, DeliveryState.SENT):
+    if ledger.deliveries.in_state(DeliveryState.WAITING, DeliveryState.SENT):
         return False
-    latest = (ledger.latest_job(spool.folder(ae_title, study).study_key) for study in images)
+    latest = (ledger.jobs.latest(spool.folder(ae_title, study).study_key) for study in images)
     return all(
         job is not None and job.instances == count for job, count in zip(latest, images.values(), strict=True)
     )
@@ -72,10 +72,10 @@ def judge_spool(verdict: Verdict, spool: Spool, ae_title: str, sent: Iterable[In
 
 def judge_jobs(verdict: Verdict, ledger: Any, spool: Spool, ae_title: str, studies: Iterable[str]) -> None:
     """Every study was processed in its whole, and nothing waits for a person."""
-    for job in ledger.jobs_in():
+    for job in ledger.jobs.in_state():
         verdict.counts[f"jobs {job.state}"] += 1
         verdict.expect(job.state != JobState.PARKED, f"{job.id} is parked: {job.reason_code} {job.reason}")
-    for delivery in ledger.deliveries_in(*DeliveryState):
+    for delivery in ledger.deliveries.in_state(*DeliveryState):
         verdict.counts[f"deliveries {delivery.state}"] += 1
         settled = delivery.state in {DeliveryState.CONFIRMED, DeliveryState.WITHDRAWN}
         verdict.expect(
@@ -84,7 +84,7 @@ def judge_jobs(verdict: Verdict, ledger: Any, spool: Spool, ae_title: str, studi
     for study in studies:
         folder = spool.folder(ae_title, study)
         images = [path for path in folder.path.glob(f"*{SUFFIX}") if _is_image(path)]
-        job = ledger.latest_job(folder.study_key)
+        job = ledger.jobs.latest(folder.study_key)
         complete = job is not None and job.instances == len(images)
         verdict.expect(complete, f"the latest revision of {study} has not its {len(images)} instances: {job}")
         finished = job is not None and job.state in {JobState.DONE, JobState.UNCHANGED}
@@ -135,7 +135,7 @@ def judge_destination(
         current = [one for one in results if one.SOPInstanceUID not in rejected]
         verdict.counts[f"{name} results"] += len(results)
         verdict.counts[f"{name} rejected"] += len(rejected & {one.SOPInstanceUID for one in results})
-        _judge_current(verdict, f"{name}, study {study}", current, ledger.current_results(key))
+        _judge_current(verdict, f"{name}, study {study}", current, ledger.results.current(key))
         revisions = _revisions(ledger, results)
         for (job, kind), uids in revisions.items():
             verdict.expect(len(uids) == 1 and job is not None, f"{name}: {job} has {kind} {sorted(uids)}")

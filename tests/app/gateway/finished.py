@@ -28,7 +28,9 @@ from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, Writer, stored_digest
 from app.jobs.database import open_ledger, prepare_database
 from app.jobs.exchange import Exchange
-from app.jobs.ledger import Ledger, NewJob, delivery_id
+from app.jobs.ledger import Ledger
+from app.jobs.records.new import NewJob
+from app.jobs.records.transitions import delivery_id
 from app.jobs.register import Found, read_outcome
 from app.jobs.tables import DeliveryKind, DeliveryState, JobState, deliveries
 from tests.servers import phantom_study
@@ -83,9 +85,9 @@ class House:
     def job(self, study_key: str = "study", digest: str = "0" * 64, uid: str | None = None) -> str:
         """Add a job and start it."""
         new = NewJob(study_key, "THERAMAP", uid or self.study.uid, "rerun", 2, TIME, digest, 1)
-        job = self.ledger.add_job(new)
+        job = self.ledger.jobs.add(new)
         assert job is not None
-        assert self.ledger.start_job(job, "tests") is not None
+        assert self.ledger.jobs.start(job, "tests") is not None
         return job
 
     def done(self, destination: str = "pacs", study_key: str = "study", other: str = "") -> str:
@@ -95,7 +97,9 @@ class House:
         if other:
             output, found = _renamed(self.study, other)
         self.exchange.put_output(job, output)
-        self.ledger.end_job(job, JobState.DONE, found=found, destinations={destination: DeliveryKind.RESULTS})
+        self.ledger.jobs.end(
+            job, JobState.DONE, found=found, destinations={destination: DeliveryKind.RESULTS}
+        )
         return delivery_id(job, DeliveryKind.RESULTS, destination)
 
     def refused(self, destination: str = "pacs") -> str:
@@ -105,7 +109,7 @@ class House:
         job = self.job(digest=digest)
         sentence = "The study has no PET series."
         to = {destination: DeliveryKind.STATUS}
-        self.ledger.end_job(job, JobState.REFUSED, code="NO_PET", reason=sentence, destinations=to)
+        self.ledger.jobs.end(job, JobState.REFUSED, code="NO_PET", reason=sentence, destinations=to)
         return delivery_id(job, DeliveryKind.STATUS, destination)
 
     def age(self, delivery: str, days: float) -> None:
@@ -166,16 +170,16 @@ def house(folder: Path, *remotes: Mapping[str, Any], **local: Any) -> Iterator[H
 
 def attempt(built: House, delivery: str, number: int = 1) -> DeliveryState:
     attempt_delivery(built.gateway, built.ledger, built.exchange, delivery, number)
-    return DeliveryState(built.ledger.delivery(delivery).state)
+    return DeliveryState(built.ledger.deliveries.get(delivery).state)
 
 
 def confirm(built: House, delivery: str, number: int = 1) -> DeliveryState:
     check_confirmation(built.gateway, built.ledger, built.exchange, delivery, number)
-    return DeliveryState(built.ledger.delivery(delivery).state)
+    return DeliveryState(built.ledger.deliveries.get(delivery).state)
 
 
 def reason(built: House, delivery: str) -> str | None:
-    return built.ledger.delivery(delivery).reason_code
+    return built.ledger.deliveries.get(delivery).reason_code
 
 
 def result_uids() -> list[str]:

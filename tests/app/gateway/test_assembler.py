@@ -62,7 +62,7 @@ class Site:
 
     def tick(self, now: float = NOW + QUIET_S + 1) -> Any:
         self.assembler.tick(now)
-        return self.ledger.latest_job(self.folder.study_key)
+        return self.ledger.jobs.latest(self.folder.study_key)
 
     def manifest(self, job: Any) -> list[dict[str, Any]]:
         kept = self.exchange.fetch_input(job.study_key, job.manifest_digest, self.settings.data)
@@ -162,7 +162,7 @@ def test_a_finished_study_is_handed_over_once_also_after_a_restart(site: Site) -
         assert site.tick().revision == 1
     site.restart()
     assert site.tick(NOW + 1e6).revision == 1
-    assert len(site.ledger.jobs_in()) == 1
+    assert len(site.ledger.jobs.in_state()) == 1
 
 
 def test_objects_that_are_no_pet_or_ct_change_nothing(site: Site, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_study_of_other_objects_only_or_without_a_uid_never_runs(site: Site, t
     nameless = write(tmp_path / "nameless", site.files[0], StudyInstanceUID="")
     site.send([nameless])
     site.tick(NOW + 1e6)
-    assert site.ledger.jobs_in() == []
+    assert site.ledger.jobs.in_state() == []
 
 
 def test_a_late_slice_is_a_new_revision_after_its_own_quiet_time(site: Site, tmp_path: Path) -> None:
@@ -200,8 +200,8 @@ def test_results_of_ours_that_come_back_are_recognised(
     site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[list[str]] = []
-    own = site.ledger.own_results
-    site.ledger.own_results = lambda uids: seen.append(list(uids)) or own(seen[-1])  # type: ignore[method-assign]
+    own = site.ledger.results.own
+    site.ledger.results.own = lambda uids: seen.append(list(uids)) or own(seen[-1])  # type: ignore[method-assign]
     site.send()
     site.tick()
     back = key_object(tmp_path / "ours", site.files[0])
@@ -209,7 +209,7 @@ def test_results_of_ours_that_come_back_are_recognised(
     for _ in range(3):
         site.tick(NOW + 1000)
     assert seen == [[str(dcmread(back).SOPInstanceUID)]]
-    assert len(site.ledger.jobs_in()) == 1
+    assert len(site.ledger.jobs.in_state()) == 1
 
 
 # ---- the shorter quiet time ----------------------------------------------------------------------
@@ -293,7 +293,7 @@ def test_half_a_study_after_everything_was_cleaned_is_reported_and_waits(site: S
     for _ in range(3):
         assert site.tick(NOW + 2e5).revision == 1
         site.restart()
-    assert [(one.code, one.study_key) for one in site.ledger.incidents()] == [
+    assert [(one.code, one.study_key) for one in site.ledger.incidents.latest()] == [
         ("INCOMPLETE_AGAIN", site.folder.study_key)
     ]
     site.send(at=NOW + 3e5)
@@ -343,13 +343,13 @@ def test_a_study_over_which_the_program_fails_does_not_hold_up_the_others(
     for _ in range(2):
         assert site.tick() is not None
         site.restart()
-    (incident,) = site.ledger.incidents()
+    (incident,) = site.ledger.incidents.latest()
     assert (incident.code, incident.study_key) == ("ASSEMBLER_FAULT", poison.study_key)
     assert "RecursionError at test_assembler.py" in incident.sentence
     monkeypatch.undo()
     site.restart()
     site.tick()
-    assert site.ledger.latest_job(poison.study_key) is not None
+    assert site.ledger.jobs.latest(poison.study_key) is not None
 
 
 def test_a_kill_between_publishing_and_the_job_changes_nothing(
@@ -361,7 +361,7 @@ def test_a_kill_between_publishing_and_the_job_changes_nothing(
         raise OperationalError("insert", {}, Exception("database is locked"))
 
     with monkeypatch.context() as patched:
-        patched.setattr(site.ledger, "add_job", fail)
+        patched.setattr(site.ledger.jobs, "add", fail)
         with pytest.raises(OperationalError):
             site.tick()
     site.restart()
@@ -372,7 +372,7 @@ def test_a_kill_between_publishing_and_the_job_changes_nothing(
 def test_an_ae_title_that_the_settings_no_longer_have_is_left_alone(site: Site) -> None:
     spool_files(site.spool, site.files, "GONE", NOW)
     site.tick(NOW + 1e5)
-    assert site.ledger.jobs_in() == []
+    assert site.ledger.jobs.in_state() == []
 
 
 def test_a_damaged_slice_is_part_of_the_study_and_proves_nothing(
@@ -405,7 +405,7 @@ def test_rerun_from_the_spool_from_the_exchange_and_not_at_all(site: Site) -> No
     assert rerun(*arguments) == f"{site.folder.study_key}-r2"
     site.clean()
     assert rerun(*arguments, "THERAMAP") == f"{site.folder.study_key}-r3"
-    job = site.ledger.latest_job(site.folder.study_key)
+    job = site.ledger.jobs.latest(site.folder.study_key)
     assert job is not None
     assert (job.origin, job.manifest_digest, job.instances) == ("rerun", first.manifest_digest, 16)
     assert job.time > first.time
@@ -423,7 +423,7 @@ def test_rerun_replaces_an_input_that_was_damaged_by_what_the_spool_holds(site: 
     damaged.unlink()  # the spool's file is another name of the same
     damaged.write_bytes(content[:-1] + b"?")
     arguments = (site.settings, site.ledger, site.spool, site.exchange, site.uid)
-    job = site.ledger.job(rerun(*arguments))
+    job = site.ledger.jobs.get(rerun(*arguments))
     assert len(site.manifest(job)) == len(site.files)  # fetched, and so verified
     kept = site.exchange.fetch_input(job.study_key, job.manifest_digest, site.settings.data)
     (kept / damaged.name).unlink()

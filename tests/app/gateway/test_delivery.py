@@ -17,7 +17,7 @@ from app.gateway.inbox import import_reports, write_report
 from app.gateway.outgoing import is_another_patient
 from app.gateway.query import Identity
 from app.gateway.settings import Retry
-from app.jobs.ledger import delivery_id
+from app.jobs.records.transitions import delivery_id
 from app.jobs.tables import DeliveryKind, DeliveryState
 from tests.app.gateway.finished import (
     Pacs,
@@ -81,9 +81,9 @@ def test_the_same_bytes_again_after_a_kill(tmp_path, peer, monkeypatch):
 
     with house(tmp_path, remote(peer.port, commitment=True)) as built:
         delivery = built.done()
-        for name in ("sent_delivery", "delivery"):  # between sent and recorded; recorded and asked for
+        for name in ("sent", "get"):  # between sent and recorded; recorded and asked for
             with monkeypatch.context() as patch:
-                patch.setattr(built.ledger, name, kill)
+                patch.setattr(built.ledger.deliveries, name, kill)
                 with pytest.raises(KilledError):
                     attempt(built, delivery)
         assert len(peer.stored) == 4
@@ -101,7 +101,7 @@ def test_a_refusing_destination_is_tried_again_ever_later(tmp_path, peer, status
         waits = []
         for number in (1, 2, 3, 4):
             assert attempt(built, delivery, number) == WAITING
-            row = built.ledger.delivery(delivery)
+            row = built.ledger.deliveries.get(delivery)
             assert row.reason_code == f"STATUS_{status:04X}"
             waits.append(row.next_s - time.time())
         assert [round(wait / (10 * 2**n)) for n, wait in enumerate(waits)] == [1, 1, 1, 1]
@@ -118,10 +118,10 @@ def test_gives_up_after_days_and_begins_anew_when_resumed(tmp_path):
         assert attempt(built, delivery) == WAITING
         built.age(delivery, 0.2)
         assert attempt(built, delivery, 2) == PARKED
-        row = built.ledger.delivery(delivery)
+        row = built.ledger.deliveries.get(delivery)
         assert row.reason_code == "GAVE_UP"
         assert "UNREACHABLE" in row.reason
-        assert built.ledger.resume_delivery(delivery)
+        assert built.ledger.deliveries.resume(delivery)
         assert attempt(built, delivery, 3) == WAITING
 
 
@@ -193,13 +193,13 @@ def test_a_destination_that_never_commits_is_asked_ever_later_and_parked_in_the_
         assert [uid for uid, _ in peer.asked] == [transaction_uid(delivery, n) for n in (1, 2, 3, 4)]
         assert {tuple(uids) for _, uids in peer.asked} == {tuple(result_uids())}
         assert len(peer.stored) == 2
-        wait = built.ledger.delivery(delivery).next_s - time.time()
+        wait = built.ledger.deliveries.get(delivery).next_s - time.time()
         assert 35 < wait < 45  # 10, 20, 40 s
         built.age(delivery, 8)
         assert (confirm(built, delivery, 4), reason(built, delivery)) == (PARKED, "UNCONFIRMED")
         write_report(built.gateway.data, transaction_uid(delivery, 2), [])
         import_reports(built.gateway.data, built.ledger)
-        assert built.ledger.delivery(delivery).state == CONFIRMED  # late, but it did
+        assert built.ledger.deliveries.get(delivery).state == CONFIRMED  # late, but it did
 
 
 def test_a_commitment_request_that_fails_is_made_again(tmp_path, peer):
@@ -210,7 +210,7 @@ def test_a_commitment_request_that_fails_is_made_again(tmp_path, peer):
         peer.action_status = 0
         assert confirm(built, delivery) == SENT
         import_report(built, transaction_uid(delivery, 2))
-        assert built.ledger.delivery(delivery).state == CONFIRMED
+        assert built.ledger.deliveries.get(delivery).state == CONFIRMED
         assert confirm(built, delivery, 2) == CONFIRMED
 
 
@@ -224,12 +224,12 @@ def test_what_was_not_committed_is_sent_again_at_once_and_then_ever_later(tmp_pa
         import_report(built, transaction_uid(delivery, 2), (result_uids()[0],))
         assert attempt(built, delivery, 3) == WAITING
         assert len(peer.stored) == 4
-        row = built.ledger.delivery(delivery)
+        row = built.ledger.deliveries.get(delivery)
         assert row.reason_code == "COMMITMENT_DENIED"
         assert row.next_s - time.time() > 30
         assert attempt(built, delivery, 4) == SENT
         import_report(built, transaction_uid(delivery, 4))
-        assert built.ledger.delivery(delivery).state == CONFIRMED
+        assert built.ledger.deliveries.get(delivery).state == CONFIRMED
 
 
 def test_no_more_commitment_in_the_settings_confirms(tmp_path, peer):
@@ -240,7 +240,7 @@ def test_no_more_commitment_in_the_settings_confirms(tmp_path, peer):
             update={"remotes": (built.gateway.remotes[0].model_copy(update={"commitment": False}),)}
         )
         check_confirmation(changed, built.ledger, built.exchange, delivery, 1)
-        assert built.ledger.delivery(delivery).state == CONFIRMED
+        assert built.ledger.deliveries.get(delivery).state == CONFIRMED
 
 
 # ---- identity --------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def test_superseded_results_are_rejected_by_a_note_that_names_them(tmp_path, pee
         assert attempt(built, rejection_of(first)) == CONFIRMED
         assert attempt(built, second) == CONFIRMED
         assert named_in(peer.stored[2][1]) == set(result_uids())
-        assert {row.state for row in built.ledger.deliveries_of("study-r1")} == {"confirmed"}
+        assert {row.state for row in built.ledger.deliveries.of_job("study-r1")} == {"confirmed"}
 
 
 def named_in(note: bytes) -> set[str]:
@@ -323,9 +323,9 @@ def test_results_that_never_left_are_withdrawn_without_a_note(tmp_path, peer):
         first = built.done()
         assert attempt(built, first) == WAITING
         built.done(other="newer")
-        assert built.ledger.delivery(first).state == WITHDRAWN
+        assert built.ledger.deliveries.get(first).state == WITHDRAWN
         assert attempt(built, first, 2) == WITHDRAWN
-        assert [row.kind for row in built.ledger.deliveries_of("study-r1")] == ["results"]
+        assert [row.kind for row in built.ledger.deliveries.of_job("study-r1")] == ["results"]
 
 
 def test_results_that_were_stored_in_part_are_rejected(tmp_path, peer):
@@ -345,7 +345,7 @@ def test_results_withdrawn_after_they_were_sent_are_not_sent_again(tmp_path, pee
         first = built.done()
         attempt(built, first)
         built.done(other="newer")
-        assert built.ledger.delivery(first).state == SENT
+        assert built.ledger.deliveries.get(first).state == SENT
         import_report(built, transaction_uid(first, 1), tuple(result_uids()))
         assert attempt(built, first, 2) == WITHDRAWN
         assert len(peer.stored) == 2
@@ -399,9 +399,9 @@ def test_a_recall_after_the_results_were_cleaned_away_takes_the_patient_from_the
         built.exchange.remove_output("study-r1")
         with built.ledger.engine.begin() as connection:
             connection.exec_driver_sql("UPDATE theramap_result SET model = 'net@1'")
-        built.ledger.recall("net@1")
+        built.ledger.results.recall("net@1")
         assert attempt(built, rejection_of(first)) == PARKED
-        built.ledger.resume_delivery(rejection_of(first))
+        built.ledger.deliveries.resume(rejection_of(first))
         peer.identity = OURS | {"StudyDate": "20260301"}
         assert attempt(built, rejection_of(first), 2) == CONFIRMED
         assert named_in(peer.stored[2][1]) == set(result_uids())
@@ -431,12 +431,12 @@ def test_what_is_resumed_after_a_crash_in_its_midst_is_the_same_instance(tmp_pat
     with house(tmp_path, remote(peer.port)) as built:
         delivery = built.refused()
         with monkeypatch.context() as patch:
-            patch.setattr(built.ledger, "confirm_delivery", kill)
+            patch.setattr(built.ledger.deliveries, "confirm", kill)
             with pytest.raises(KilledError):
                 attempt(built, delivery)
-        built.ledger.park_delivery(delivery, "GAVE_UP", "After days.")
+        built.ledger.deliveries.park(delivery, "GAVE_UP", "After days.")
         time.sleep(1)
-        assert built.ledger.resume_delivery(delivery)
+        assert built.ledger.deliveries.resume(delivery)
         assert attempt(built, delivery, 2) == CONFIRMED
         assert len(peer.stored) == 2
         assert peer.stored[0] == peer.stored[1]

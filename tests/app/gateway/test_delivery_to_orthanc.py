@@ -81,7 +81,7 @@ def test_down_then_up_stored_committed_rejected_and_guarded(tmp_path, real):
         real.start()
         assert attempt(built, delivery, 2) == SENT
         take_report(built)
-        assert built.ledger.delivery(delivery).state == CONFIRMED
+        assert built.ledger.deliveries.get(delivery).state == CONFIRMED
         for path, uid in zip(built.study.files, result_uids(), strict=True):
             (tmp_path / "got.dcm").write_bytes(real.file(uid))
             assert data_set(tmp_path / "got.dcm") == data_set(path)
@@ -89,7 +89,7 @@ def test_down_then_up_stored_committed_rejected_and_guarded(tmp_path, real):
         second = built.done(other="newer")
         assert attempt(built, rejection_of(delivery)) == SENT
         take_report(built)
-        assert built.ledger.delivery(rejection_of(delivery)).state == CONFIRMED
+        assert built.ledger.deliveries.get(rejection_of(delivery)).state == CONFIRMED
         assert len(real.sop_instance_uids(built.study.uid, "KO")) == 1
 
         (patient,) = real.get("/patients")
@@ -114,5 +114,5 @@ def test_an_instance_that_it_lost_is_sent_again(tmp_path, real):
         assert reason(built, delivery) == "COMMITMENT_FAILED"
         assert attempt(built, delivery, 3) == SENT
         take_report(built)
-        assert built.ledger.delivery(delivery).state == CONFIRMED
+        assert built.ledger.deliveries.get(delivery).state == CONFIRMED
         assert real.sop_instance_uids(built.study.uid) == set(result_uids())

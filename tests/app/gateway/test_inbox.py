@@ -21,8 +21,8 @@ def asked(tmp_path: Path) -> Iterator[tuple[House, str]]:
     """A delivery for which commitment has been asked."""
     with house(tmp_path, remote(1)) as built:
         delivery = built.done()
-        built.ledger.start_delivery(delivery, 1)
-        built.ledger.sent_delivery(delivery, 1, TRANSACTION, 300)
+        built.ledger.deliveries.start(delivery, 1)
+        built.ledger.deliveries.sent(delivery, 1, TRANSACTION, 300)
         yield built, delivery
 
 
@@ -31,7 +31,7 @@ def test_a_report_confirms_its_delivery_and_is_removed(asked):
     write_report(built.gateway.data, TRANSACTION, [])
     assert [path.suffix for path in (built.gateway.data / INBOX).iterdir()] == [".json"]
     assert import_reports(built.gateway.data, built.ledger) == 1
-    assert built.ledger.delivery(delivery).state == DeliveryState.CONFIRMED
+    assert built.ledger.deliveries.get(delivery).state == DeliveryState.CONFIRMED
     assert import_reports(built.gateway.data, built.ledger) == 0
     assert not any((built.gateway.data / INBOX).iterdir())
 
@@ -40,7 +40,7 @@ def test_a_report_of_failures_queues_the_delivery_again(asked):
     built, delivery = asked
     write_report(built.gateway.data, TRANSACTION, ["2.25.7"])
     import_reports(built.gateway.data, built.ledger)
-    row = built.ledger.delivery(delivery)
+    row = built.ledger.deliveries.get(delivery)
     assert (row.state, row.reason_code) == (DeliveryState.WAITING, "COMMITMENT_FAILED")
     assert built.queued(f"deliver:{delivery}:2") == [f"deliver:{delivery}:2"]
 
@@ -57,8 +57,8 @@ def test_a_report_that_nobody_asked_for_is_reported_and_removed(asked):
     built, delivery = asked
     write_report(built.gateway.data, "2.25.999", [])
     assert import_reports(built.gateway.data, built.ledger) == 1
-    assert [one.code for one in built.ledger.incidents()] == ["REPORT_UNKNOWN"]
-    assert built.ledger.delivery(delivery).state == DeliveryState.SENT
+    assert [one.code for one in built.ledger.incidents.latest()] == ["REPORT_UNKNOWN"]
+    assert built.ledger.deliveries.get(delivery).state == DeliveryState.SENT
     assert not any((built.gateway.data / INBOX).iterdir())
 
 
@@ -68,9 +68,9 @@ def test_a_damaged_file_is_moved_aside_and_the_others_are_taken(asked, content):
     write_report(built.gateway.data, TRANSACTION, [])
     (built.gateway.data / INBOX / "00.json").write_bytes(content)
     assert import_reports(built.gateway.data, built.ledger) == 2
-    assert [one.code for one in built.ledger.incidents()] == ["REPORT_DAMAGED"]
+    assert [one.code for one in built.ledger.incidents.latest()] == ["REPORT_DAMAGED"]
     assert (built.gateway.data / DAMAGED / "00.json").read_bytes() == content
-    assert built.ledger.delivery(delivery).state == DeliveryState.CONFIRMED
+    assert built.ledger.deliveries.get(delivery).state == DeliveryState.CONFIRMED
 
 
 def test_unfinished_parts_and_a_missing_inbox_are_no_reports(asked):
@@ -92,7 +92,7 @@ def test_a_report_stays_while_the_database_is_away(asked, monkeypatch):
     with built.ledger.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE away RENAME TO theramap_commitment")
     assert import_reports(built.gateway.data, built.ledger) == 1
-    assert built.ledger.delivery(delivery).state == DeliveryState.CONFIRMED
+    assert built.ledger.deliveries.get(delivery).state == DeliveryState.CONFIRMED
 
 
 def test_a_report_holds_what_was_given(tmp_path):

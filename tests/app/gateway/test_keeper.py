@@ -53,7 +53,7 @@ def test_reports_an_instance_kept_aside_once(keeper: Keeper, settings: Gateway, 
     again = Keeper(settings, keeper.ledger)
     again.tasks = [task for task in again.tasks if task.name == "report_conflicts"]
     again.tick()
-    (incident,) = keeper.ledger.incidents()
+    (incident,) = keeper.ledger.incidents.latest()
     uid = str(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
     assert incident.code == "DUPLICATE_UID_OTHER_CONTENT"
     assert incident.study_key == spool.folder("THERAMAP", uid).study_key
@@ -116,7 +116,7 @@ def test_hands_over_survives_kills_and_a_locked_database_and_stops_cleanly(
     ledger = open_ledger(settings.database_url)
     spool_files(spool, phantom_study(tmp_path / "a", 1).iterdir())
     with running(settings, tmp_path) as process:
-        wait_until(lambda: len(ledger.jobs_in()) == 1, 30, "the first job")
+        wait_until(lambda: len(ledger.jobs.in_state()) == 1, 30, "the first job")
         process.send_signal(signal.SIGKILL)
         process.wait(30)
     locked = sqlite3.connect(settings.data / "theramap.db", isolation_level=None)
@@ -126,11 +126,11 @@ def test_hands_over_survives_kills_and_a_locked_database_and_stops_cleanly(
         time.sleep(4)
         assert process.poll() is None
         locked.execute("ROLLBACK")
-        wait_until(lambda: len(ledger.jobs_in()) == 2, 40, "the second job")
+        wait_until(lambda: len(ledger.jobs.in_state()) == 2, 40, "the second job")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     assert events(tmp_path)[-1] == "keeper_stopped"
-    assert {job.revision for job in ledger.jobs_in()} == {1}
+    assert {job.revision for job in ledger.jobs.in_state()} == {1}
 
 
 @pytest.mark.slow
@@ -141,9 +141,9 @@ def test_what_is_sent_to_the_receiver_becomes_one_job(tmp_path: Path) -> None:
         ledger = theramap.ledger()
         assert storescu(study, theramap.port).returncode == 0
         begun = time.monotonic()
-        wait_until(ledger.jobs_in, 20, "the job")
+        wait_until(ledger.jobs.in_state, 20, "the job")
         assert time.monotonic() - begun < 15  # it proved complete
         assert storescu(study, theramap.port).returncode == 0
         time.sleep(2)
-        (job,) = ledger.jobs_in()
+        (job,) = ledger.jobs.in_state()
     assert (job.instances, job.revision) == (16, 1)

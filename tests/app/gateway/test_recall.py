@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from app.gateway.recall import recall
-from app.jobs.ledger import delivery_id
+from app.jobs.records.transitions import delivery_id
 from app.jobs.tables import DeliveryKind, DeliveryState
 from tests.app.gateway.finished import house, remote
 
@@ -48,18 +48,18 @@ def built(tmp_path):
 )
 def test_finds_the_results_of_a_model(built, model, jobs):
     assert sorted(recall(built.ledger, model)) == jobs
-    assert sorted(one.job_id for one in built.ledger.incidents()) == jobs
+    assert sorted(one.job_id for one in built.ledger.incidents.latest()) == jobs
     assert recall(built.ledger, model) == []
-    assert {row.withdrawn for job in jobs for row in built.ledger.results_of(job)} <= {"recalled"}
+    assert {row.withdrawn for job in jobs for row in built.ledger.results.of_job(job)} <= {"recalled"}
 
 
 def test_rejects_only_where_something_may_have_arrived(built):
     sent, tried = (delivery_id(f"{key}-r1", DeliveryKind.RESULTS, "pacs") for key in "ab")
     for one in (sent, tried):
-        built.ledger.start_delivery(one, 1)
-    assert built.ledger.begin_sending(sent, 1)
+        built.ledger.deliveries.start(one, 1)
+    assert built.ledger.deliveries.begin_sending(sent, 1)
     recall(built.ledger, "net")
-    assert [one.kind for one in built.ledger.deliveries_of("a-r1")] == ["results", "rejection"]
-    assert [one.kind for one in built.ledger.deliveries_of("b-r1")] == ["results"]
-    assert built.ledger.delivery(tried).state == DeliveryState.WITHDRAWN
-    assert not built.ledger.begin_sending(tried, 1)
+    assert [one.kind for one in built.ledger.deliveries.of_job("a-r1")] == ["results", "rejection"]
+    assert [one.kind for one in built.ledger.deliveries.of_job("b-r1")] == ["results"]
+    assert built.ledger.deliveries.get(tried).state == DeliveryState.WITHDRAWN
+    assert not built.ledger.deliveries.begin_sending(tried, 1)

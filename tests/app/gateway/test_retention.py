@@ -55,12 +55,12 @@ def test_results_go_after_their_days_once(site: Site) -> None:
 
 
 def _sent(site: Site, delivery: str) -> None:
-    site.ledger.start_delivery(delivery, 1)
-    site.ledger.sent_delivery(delivery, 1, "1.2.9", 300)
+    site.ledger.deliveries.start(delivery, 1)
+    site.ledger.deliveries.sent(delivery, 1, "1.2.9", 300)
 
 
 def _parked(site: Site, delivery: str) -> None:
-    site.ledger.park_delivery(delivery, "IDENTITY_CHANGED", "The patient has changed.")
+    site.ledger.deliveries.park(delivery, "IDENTITY_CHANGED", "The patient has changed.")
 
 
 @pytest.mark.parametrize("change", [lambda _site, _delivery: None, _sent, _parked])
@@ -71,8 +71,8 @@ def test_unconfirmed_result_keeps_study_and_result(site: Site, change: Callable[
     assert cleaned(site) == Cleaned()
     assert len(study.files()) == 3
     assert site.exchange.has_output(job)
-    site.ledger.resume_delivery(delivery)
-    site.ledger.confirm_delivery(delivery)
+    site.ledger.deliveries.resume(delivery)
+    site.ledger.deliveries.confirm(delivery)
     assert cleaned(site) == Cleaned(studies=1, results=1)
 
 
@@ -81,9 +81,9 @@ def test_study_whose_job_waits_runs_or_is_parked_stays(site: Site) -> None:
     site.store(study, 1, 400)
     job = site.add_job(study)
     assert cleaned(site) == Cleaned()
-    site.ledger.start_job(job, "worker")
+    site.ledger.jobs.start(job, "worker")
     assert cleaned(site) == Cleaned()
-    site.ledger.park_job(job, "DEATHS", "It died three times.")
+    site.ledger.jobs.park(job, "DEATHS", "It died three times.")
     assert cleaned(site) == Cleaned()
     assert len(site.inputs()) == 1
 

@@ -106,7 +106,7 @@ class Site:
             assert not thread.is_alive()
 
     def states(self, *jobs: str) -> list[str]:
-        return [str(self.ledger.job(job).state) for job in jobs]
+        return [str(self.ledger.jobs.get(job).state) for job in jobs]
 
     @contextlib.contextmanager
     def worker(self, name: str = "w1", **environment: str) -> Iterator[WorkerProcess]:

@@ -24,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 @pytest.fixture(scope="module")
 def study(site: Site) -> Path:
     """A study's files as the exchange has them."""
-    job = site.ledger.job(site.queue_phantom(1))
+    job = site.ledger.jobs.get(site.queue_phantom(1))
     return site.exchange.fetch_input(job.study_key, job.manifest_digest, site.folder / "scratch")
 
 

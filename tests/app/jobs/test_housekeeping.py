@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from app.jobs.database import open_ledger, prepare_database
 from app.jobs.housekeeping import LOST_AFTER_S, Housekeeping
-from app.jobs.ledger import Ledger, NewJob, NewResult
+from app.jobs.ledger import Ledger
+from app.jobs.records.new import NewJob, NewResult
 from app.jobs.tables import DeliveryKind, JobState
 
 DELIVERY = "s-r1:results:pacs"
@@ -28,7 +29,7 @@ class Clock:
 def ledger(database_url: str) -> Iterator[Ledger]:
     prepare_database(database_url)
     opened = open_ledger(database_url)
-    assert opened.add_job(
+    assert opened.jobs.add(
         NewJob("s", "THERAMAP", "1.2.3", "arrival", 10, "2026-01-01T00:00:00+00:00", "d", 5)
     )
     yield opened
@@ -36,10 +37,10 @@ def ledger(database_url: str) -> Iterator[Ledger]:
 
 
 def _finish(ledger: Ledger) -> None:
-    ledger.start_job("s-r1", "w")
+    ledger.jobs.start("s-r1", "w")
     result = NewResult("1.2", "a.dcm", "sr", "", "1", "1", "1", "0" * 64, "fixed_suv 1", None)
     found = {"pacs": DeliveryKind.RESULTS}
-    ledger.end_job("s-r1", JobState.DONE, found=[result], destinations=found)
+    ledger.jobs.end("s-r1", JobState.DONE, found=[result], destinations=found)
 
 
 def _end_workflows(ledger: Ledger, status: str = "ERROR", ended_s: float = 0.0) -> None:
@@ -65,8 +66,8 @@ def test_what_has_its_workflow_is_left_alone(ledger: Ledger) -> None:
     assert _look_twice(ledger) == []
     _finish(ledger)
     assert _look_twice(ledger) == []
-    ledger.start_delivery(DELIVERY, 1)
-    ledger.retry_delivery(DELIVERY, 1, "X", "x", 600)
+    ledger.deliveries.start(DELIVERY, 1)
+    ledger.deliveries.retry(DELIVERY, 1, "X", "x", 600)
     assert _look_twice(ledger) == []  # delayed
     assert ledger.queue.live() == {"study:s-r1", f"deliver:{DELIVERY}:1", f"deliver:{DELIVERY}:2"}
 
@@ -74,29 +75,29 @@ def test_what_has_its_workflow_is_left_alone(ledger: Ledger) -> None:
 @pytest.mark.parametrize("started", [False, True])
 def test_job_without_a_workflow_is_queued_again(ledger: Ledger, started: bool) -> None:
     if started:
-        ledger.start_job("s-r1", "w")
+        ledger.jobs.start("s-r1", "w")
     _end_workflows(ledger)
     assert _look_twice(ledger) == ["s-r1"]
     assert ledger.queue.live() == {"study:s-r1"}
     assert _look_twice(ledger) == []
-    assert ledger.start_job("s-r1", "w") is not None
+    assert ledger.jobs.start("s-r1", "w") is not None
 
 
 @pytest.mark.parametrize("attempts", [0, 1])
 def test_waiting_delivery_without_a_workflow_is_queued_again(ledger: Ledger, attempts: int) -> None:
     _finish(ledger)
     if attempts:
-        ledger.start_delivery(DELIVERY, 1)
+        ledger.deliveries.start(DELIVERY, 1)
     _end_workflows(ledger)
     assert _look_twice(ledger) == [DELIVERY]
     assert ledger.queue.live() == {f"deliver:{DELIVERY}:{attempts + 1}"}
-    assert ledger.start_delivery(DELIVERY, attempts + 1) is not None
+    assert ledger.deliveries.start(DELIVERY, attempts + 1) is not None
 
 
 def test_commitment_that_nobody_looks_after_is_looked_after_again(ledger: Ledger) -> None:
     _finish(ledger)
-    ledger.start_delivery(DELIVERY, 1)
-    ledger.sent_delivery(DELIVERY, 1, "1.2.3", 300)
+    ledger.deliveries.start(DELIVERY, 1)
+    ledger.deliveries.sent(DELIVERY, 1, "1.2.3", 300)
     _end_workflows(ledger)
     assert _look_twice(ledger) == [DELIVERY]
     assert ledger.queue.live() == {f"confirm:{DELIVERY}:1"}

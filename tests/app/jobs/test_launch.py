@@ -35,7 +35,7 @@ def test_workflow_that_was_taken_and_never_begun_is_taken_up_by_its_own_process(
         _set_status(site, job, "PENDING", "work-w1")  # as after a full disk between taking and beginning
         wait_until(lambda: site.states(job) == ["done"], 30, "the study to be done")
         assert [one["workflow"] for one in worker.events("workflow_stranded")] == [f"study:{job}"]
-        assert site.ledger.job(job).starts == 1
+        assert site.ledger.jobs.get(job).starts == 1
 
 
 def test_executor_keeps_house_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

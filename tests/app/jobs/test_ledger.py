@@ -13,8 +13,9 @@ from sqlalchemy import update
 
 from app.jobs import database
 from app.jobs.database import DatabaseError, open_database, open_ledger, prepare_database
-from app.jobs.ledger import Ledger, NewJob, NewResult
+from app.jobs.ledger import Ledger
 from app.jobs.queue import DELIVERIES, STUDIES
+from app.jobs.records.new import NewJob, NewResult
 from app.jobs.tables import SCHEMA_VERSION, DeliveryKind, DeliveryState, JobState, meta
 
 
@@ -31,7 +32,7 @@ def _new(study: str = "s", digest: str = "d1", origin: str = "arrival", priority
 
 
 def _add(ledger: Ledger, *args: Any, **kwargs: Any) -> str:
-    job = ledger.add_job(_new(*args, **kwargs))
+    job = ledger.jobs.add(_new(*args, **kwargs))
     assert job is not None
     return job
 
@@ -41,8 +42,8 @@ def _result(uid: str, model: str | None = None) -> NewResult:
 
 
 def _done(ledger: Ledger, job: str, uid: str, model: str | None = None, essence: str = "e") -> JobState:
-    ledger.start_job(job, "w")
-    return ledger.end_job(
+    ledger.jobs.start(job, "w")
+    return ledger.jobs.end(
         job,
         JobState.DONE,
         essence=essence,
@@ -59,21 +60,21 @@ def _queued(ledger: Ledger, queue: str) -> list[str]:
 
 
 def test_revision_is_added_once_and_queued_with_it(ledger: Ledger) -> None:
-    first = ledger.add_job(_new())
+    first = ledger.jobs.add(_new())
     assert first == "s-r1"
-    assert ledger.add_job(_new()) is None
-    assert ledger.add_job(_new(digest="d2")) == "s-r2"
-    assert ledger.add_job(_new(digest="d2", origin="rerun")) == "s-r3"
-    assert ledger.add_job(_new(study="t")) == "t-r1"
+    assert ledger.jobs.add(_new()) is None
+    assert ledger.jobs.add(_new(digest="d2")) == "s-r2"
+    assert ledger.jobs.add(_new(digest="d2", origin="rerun")) == "s-r3"
+    assert ledger.jobs.add(_new(study="t")) == "t-r1"
     assert sorted(_queued(ledger, STUDIES)) == ["study:s-r1", "study:s-r2", "study:s-r3", "study:t-r1"]
-    latest = ledger.latest_job("s")
+    latest = ledger.jobs.latest("s")
     assert latest is not None
     assert (latest.revision, latest.state) == (3, JobState.QUEUED)
 
 
 def test_revision_added_by_several_at_once_is_one_job(ledger: Ledger) -> None:
     found: list[str | None] = []
-    threads = [threading.Thread(target=lambda: found.append(ledger.add_job(_new()))) for _ in range(6)]
+    threads = [threading.Thread(target=lambda: found.append(ledger.jobs.add(_new()))) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -84,37 +85,37 @@ def test_revision_added_by_several_at_once_is_one_job(ledger: Ledger) -> None:
 
 def test_two_revisions_added_at_once_are_both_queued(ledger: Ledger) -> None:
     digests = [f"d{number}" for number in range(6)]
-    threads = [threading.Thread(target=ledger.add_job, args=(_new(digest=one),)) for one in digests]
+    threads = [threading.Thread(target=ledger.jobs.add, args=(_new(digest=one),)) for one in digests]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(one.manifest_digest for one in ledger.jobs_in()) == digests
+    assert sorted(one.manifest_digest for one in ledger.jobs.in_state()) == digests
     assert sorted(_queued(ledger, STUDIES)) == [f"study:s-r{number}" for number in range(1, 7)]
 
 
 def test_parked_revision_is_superseded_by_a_newer_one_and_waits_for_nobody(ledger: Ledger) -> None:
     first = _add(ledger)
-    assert ledger.park_job(first, "X", "x")
+    assert ledger.jobs.park(first, "X", "x")
     second = _add(ledger, digest="d2")
-    assert ledger.job(first).state == JobState.SUPERSEDED
-    ledger.start_job(second, "w")
+    assert ledger.jobs.get(first).state == JobState.SUPERSEDED
+    ledger.jobs.start(second, "w")
     _add(ledger, digest="d3")
-    assert not ledger.park_job(second, "X", "x", ["pacs"])
-    assert (ledger.job(second).state, ledger.deliveries_of(second)) == (JobState.SUPERSEDED, [])
+    assert not ledger.jobs.park(second, "X", "x", ["pacs"])
+    assert (ledger.jobs.get(second).state, ledger.deliveries.of_job(second)) == (JobState.SUPERSEDED, [])
 
 
 def test_report_of_a_job_that_is_parked_again_goes_out(ledger: Ledger) -> None:
     job = _add(ledger)
-    ledger.park_job(job, "X", "x", ["pacs"])
-    (report,) = ledger.deliveries_of(job)
-    assert ledger.resume_job(job)
-    ledger.start_delivery(report.id, 1)
-    ledger.withdraw_delivery(report.id, "OUTDATED")
-    ledger.park_job(job, "X", "x", ["pacs"])
-    assert ledger.delivery(report.id).state == DeliveryState.WAITING
+    ledger.jobs.park(job, "X", "x", ["pacs"])
+    (report,) = ledger.deliveries.of_job(job)
+    assert ledger.jobs.resume(job)
+    ledger.deliveries.start(report.id, 1)
+    ledger.deliveries.withdraw(report.id, "OUTDATED")
+    ledger.jobs.park(job, "X", "x", ["pacs"])
+    assert ledger.deliveries.get(report.id).state == DeliveryState.WAITING
     assert any(one.startswith(f"deliver:{report.id}:2:") for one in _queued(ledger, DELIVERIES))
-    assert ledger.start_delivery(report.id, 2) is not None
+    assert ledger.deliveries.start(report.id, 2) is not None
 
 
 @pytest.mark.parametrize(
@@ -130,43 +131,43 @@ def test_model_that_is_recalled_while_a_job_runs_brings_no_results(
     ledger: Ledger, recalled: str, state: JobState
 ) -> None:
     job = _add(ledger)
-    assert ledger.recall(recalled) == ledger.recall(recalled) == []
-    assert _done(ledger, job, "1.1", model="net@11") == ledger.job(job).state == state
-    assert bool(ledger.results_of(job)) is bool(ledger.deliveries_of(job)) is (state == JobState.DONE)
+    assert ledger.results.recall(recalled) == ledger.results.recall(recalled) == []
+    assert _done(ledger, job, "1.1", model="net@11") == ledger.jobs.get(job).state == state
+    assert bool(ledger.results.of_job(job)) is bool(ledger.deliveries.of_job(job)) is (state == JobState.DONE)
     again = _add(ledger, origin="rerun")  # after the recall
     assert _done(ledger, again, "1.2", model="net@11") == JobState.DONE
 
 
 def test_registered_set_is_the_first_one(ledger: Ledger) -> None:
     job = _add(ledger)
-    row = ledger.start_job(job, "w1")
+    row = ledger.jobs.start(job, "w1")
     assert row is not None
     assert (row.starts, row.state, row.worker) == (1, JobState.RUNNING, "w1")
-    again = ledger.start_job(job, "w2")
+    again = ledger.jobs.start(job, "w2")
     assert again is not None
     assert again.starts == 2
     assert _done(ledger, job, "1.9.1") == JobState.DONE
-    assert ledger.end_job(job, JobState.DONE, found=[_result("1.9.2")]) == JobState.DONE
-    assert [row.sop_instance_uid for row in ledger.results_of(job)] == ["1.9.1"]
-    assert ledger.start_job(job, "w1") is None
+    assert ledger.jobs.end(job, JobState.DONE, found=[_result("1.9.2")]) == JobState.DONE
+    assert [row.sop_instance_uid for row in ledger.results.of_job(job)] == ["1.9.1"]
+    assert ledger.jobs.start(job, "w1") is None
     assert _queued(ledger, DELIVERIES) == ["deliver:s-r1:results:pacs:1"]
 
 
 def test_newer_revision_supersedes_what_runs_and_what_was_sent(ledger: Ledger) -> None:
     first = _add(ledger)
     _done(ledger, first, "1.9.1")
-    (sent,) = ledger.deliveries_of(first)
-    assert ledger.start_delivery(sent.id, 1) is not None
-    ledger.begin_sending(sent.id, 1)
+    (sent,) = ledger.deliveries.of_job(first)
+    assert ledger.deliveries.start(sent.id, 1) is not None
+    ledger.deliveries.begin_sending(sent.id, 1)
     second = _add(ledger, digest="d2")
-    ledger.start_job(second, "w")
+    ledger.jobs.start(second, "w")
     third = _add(ledger, digest="d3")
-    assert ledger.end_job(second, JobState.DONE, found=[_result("1.9.2")]) == JobState.SUPERSEDED
-    assert ledger.results_of(second) == []
-    assert [row.sop_instance_uid for row in ledger.current_results("s", before_revision=3)] == ["1.9.1"]
+    assert ledger.jobs.end(second, JobState.DONE, found=[_result("1.9.2")]) == JobState.SUPERSEDED
+    assert ledger.results.of_job(second) == []
+    assert [row.sop_instance_uid for row in ledger.results.current("s", before_revision=3)] == ["1.9.1"]
     assert _done(ledger, third, "1.9.3") == JobState.DONE
-    assert [row.withdrawn for row in ledger.results_of(first)] == ["superseded"]
-    kinds = {row.kind: row.state for row in ledger.deliveries_of(first)}
+    assert [row.withdrawn for row in ledger.results.of_job(first)] == ["superseded"]
+    kinds = {row.kind: row.state for row in ledger.deliveries.of_job(first)}
     assert kinds == {
         DeliveryKind.RESULTS: DeliveryState.WITHDRAWN,
         DeliveryKind.REJECTION: DeliveryState.WAITING,
@@ -175,14 +176,14 @@ def test_newer_revision_supersedes_what_runs_and_what_was_sent(ledger: Ledger) -
 
 def test_unchanged_revision_leaves_the_earlier_results(ledger: Ledger) -> None:
     first = _add(ledger)
-    assert ledger.known_essence("s", 1) is None
+    assert ledger.jobs.known_essence("s", 1) is None
     _done(ledger, first, "1.9.1", essence="e1")
     second = _add(ledger, digest="d2")
-    assert ledger.known_essence("s", 2) == "e1"
-    ledger.start_job(second, "w")
-    assert ledger.end_job(second, JobState.UNCHANGED, essence="e1") == JobState.UNCHANGED
-    assert [row.withdrawn for row in ledger.results_of(first)] == [None]
-    assert ledger.known_essence("s", 3) == "e1"
+    assert ledger.jobs.known_essence("s", 2) == "e1"
+    ledger.jobs.start(second, "w")
+    assert ledger.jobs.end(second, JobState.UNCHANGED, essence="e1") == JobState.UNCHANGED
+    assert [row.withdrawn for row in ledger.results.of_job(first)] == [None]
+    assert ledger.jobs.known_essence("s", 3) == "e1"
 
 
 def test_recalled_results_make_no_revision_unchanged(ledger: Ledger) -> None:
@@ -190,59 +191,59 @@ def test_recalled_results_make_no_revision_unchanged(ledger: Ledger) -> None:
     _done(ledger, job, "1.9.1", model="net@abc")
     other = _add(ledger, "t")
     _done(ledger, other, "1.9.2", model="net@def")
-    assert list(ledger.recall("net@abc")) == [job]
-    assert list(ledger.recall("net@abc")) == []
-    assert ledger.known_essence("s", 2) is None
-    assert ledger.known_essence("t", 2) == "e"
-    assert list(ledger.recall("net")) == [other]
+    assert list(ledger.results.recall("net@abc")) == [job]
+    assert list(ledger.results.recall("net@abc")) == []
+    assert ledger.jobs.known_essence("s", 2) is None
+    assert ledger.jobs.known_essence("t", 2) == "e"
+    assert list(ledger.results.recall("net")) == [other]
 
 
 def test_deaths_and_starts_are_counted_and_reset_by_resuming(ledger: Ledger) -> None:
     job = _add(ledger)
-    ledger.start_job(job, "w")
-    assert [ledger.count_death(job) for _ in range(3)] == [1, 2, 3]
-    assert ledger.park_job(job, "CHILD_DIED", "It died.", tell=["pacs"])
-    assert not ledger.park_job(job, "OTHER", "again")
-    assert [row.kind for row in ledger.deliveries_of(job)] == [DeliveryKind.STATUS]
-    assert ledger.end_job(job, JobState.DONE) == JobState.PARKED
-    assert ledger.resume_job(job)
-    assert not ledger.resume_job(job)
-    row = ledger.job(job)
+    ledger.jobs.start(job, "w")
+    assert [ledger.jobs.count_death(job) for _ in range(3)] == [1, 2, 3]
+    assert ledger.jobs.park(job, "CHILD_DIED", "It died.", tell=["pacs"])
+    assert not ledger.jobs.park(job, "OTHER", "again")
+    assert [row.kind for row in ledger.deliveries.of_job(job)] == [DeliveryKind.STATUS]
+    assert ledger.jobs.end(job, JobState.DONE) == JobState.PARKED
+    assert ledger.jobs.resume(job)
+    assert not ledger.jobs.resume(job)
+    row = ledger.jobs.get(job)
     assert (row.state, row.deaths, row.starts, row.reason) == (JobState.QUEUED, 0, 0, None)
     assert len(_queued(ledger, STUDIES)) == 2
 
 
 def test_only_the_worker_that_runs_a_job_gives_it_back(ledger: Ledger) -> None:
     job = _add(ledger)
-    ledger.start_job(job, "frozen")
-    ledger.start_job(job, "w2")
-    ledger.give_back(job, "frozen")
-    assert (ledger.job(job).state, ledger.job(job).starts) == (JobState.RUNNING, 2)
-    ledger.give_back(job, "w2")
-    assert (ledger.job(job).state, ledger.job(job).starts) == (JobState.QUEUED, 1)
+    ledger.jobs.start(job, "frozen")
+    ledger.jobs.start(job, "w2")
+    ledger.jobs.give_back(job, "frozen")
+    assert (ledger.jobs.get(job).state, ledger.jobs.get(job).starts) == (JobState.RUNNING, 2)
+    ledger.jobs.give_back(job, "w2")
+    assert (ledger.jobs.get(job).state, ledger.jobs.get(job).starts) == (JobState.QUEUED, 1)
 
 
 def test_delivery_is_tried_confirmed_and_denied(ledger: Ledger) -> None:
     job = _add(ledger)
     _done(ledger, job, "1.9.1")
-    (row,) = ledger.deliveries_of(job)
-    assert ledger.start_delivery(row.id, 1) is not None
-    assert ledger.start_delivery(row.id, 1) is not None  # killed in its midst
-    assert ledger.start_delivery(row.id, 3) is None
-    ledger.retry_delivery(row.id, 1, "UNREACHABLE", "No answer.", 30.0)
-    ledger.retry_delivery(row.id, 1, "UNREACHABLE", "No answer.", 30.0)
-    assert ledger.start_delivery(row.id, 2) is not None
-    ledger.sent_delivery(row.id, 2, "2.25.1", 60.0)
-    assert ledger.delivery(row.id).state == DeliveryState.SENT
-    assert ledger.answer_commitment("2.25.2", []) is None
-    assert ledger.answer_commitment("2.25.1", ["1.9.1"]) == row.id
-    assert ledger.delivery(row.id).state == DeliveryState.WAITING
-    assert ledger.start_delivery(row.id, 3) is not None
-    ledger.sent_delivery(row.id, 3, "2.25.3", 60.0)
-    ledger.answer_commitment("2.25.3", [])
-    assert ledger.delivery(row.id).state == DeliveryState.CONFIRMED
-    ledger.retry_delivery(row.id, 3, "LATE", "late", 1.0)
-    assert ledger.delivery(row.id).state == DeliveryState.CONFIRMED
+    (row,) = ledger.deliveries.of_job(job)
+    assert ledger.deliveries.start(row.id, 1) is not None
+    assert ledger.deliveries.start(row.id, 1) is not None  # killed in its midst
+    assert ledger.deliveries.start(row.id, 3) is None
+    ledger.deliveries.retry(row.id, 1, "UNREACHABLE", "No answer.", 30.0)
+    ledger.deliveries.retry(row.id, 1, "UNREACHABLE", "No answer.", 30.0)
+    assert ledger.deliveries.start(row.id, 2) is not None
+    ledger.deliveries.sent(row.id, 2, "2.25.1", 60.0)
+    assert ledger.deliveries.get(row.id).state == DeliveryState.SENT
+    assert ledger.deliveries.answer_commitment("2.25.2", []) is None
+    assert ledger.deliveries.answer_commitment("2.25.1", ["1.9.1"]) == row.id
+    assert ledger.deliveries.get(row.id).state == DeliveryState.WAITING
+    assert ledger.deliveries.start(row.id, 3) is not None
+    ledger.deliveries.sent(row.id, 3, "2.25.3", 60.0)
+    ledger.deliveries.answer_commitment("2.25.3", [])
+    assert ledger.deliveries.get(row.id).state == DeliveryState.CONFIRMED
+    ledger.deliveries.retry(row.id, 3, "LATE", "late", 1.0)
+    assert ledger.deliveries.get(row.id).state == DeliveryState.CONFIRMED
     expected = [f"deliver:{row.id}:{number}" for number in (1, 2, 3)]
     assert sorted(name for name in _queued(ledger, DELIVERIES) if name.startswith("deliver")) == expected
 
@@ -287,8 +288,8 @@ def test_locked_sqlite_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
     lock = sqlite3.connect(tmp_path / "theramap.db", isolation_level=None, check_same_thread=False)
     lock.execute("BEGIN IMMEDIATE")
     threading.Timer(1.0, lambda: lock.execute("ROLLBACK")).start()
-    assert ledger.jobs_in() == []  # who reads does not wait
-    assert ledger.add_job(_new()) == "s-r1"
+    assert ledger.jobs.in_state() == []  # who reads does not wait
+    assert ledger.jobs.add(_new()) == "s-r1"
     assert database.BUSY_TIMEOUT_MS >= 10_000
 
 
@@ -302,6 +303,6 @@ def test_failed_transaction_queues_nothing(ledger: Ledger, monkeypatch: pytest.M
 
     monkeypatch.setattr(ledger.queue, "add_study", break_off)
     with pytest.raises(RuntimeError):
-        ledger.add_job(_new())
-    assert ledger.jobs_in() == []
+        ledger.jobs.add(_new())
+    assert ledger.jobs.in_state() == []
     assert _queued(ledger, STUDIES) == []

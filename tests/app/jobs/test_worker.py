@@ -50,7 +50,7 @@ def test_killed_worker_and_killed_warm_process_lose_nothing_and_do_nothing_twice
         time.sleep(0.5)  # until the warm process has been asked
         child.kill()
         _wait(site, "done", second)
-        assert (site.ledger.job(second).deaths, site.ledger.job(second).starts) == (1, 1)
+        assert (site.ledger.jobs.get(second).deaths, site.ledger.jobs.get(second).starts) == (1, 1)
 
         child = _hold(worker)
         third = site.queue_phantom(3)
@@ -59,9 +59,9 @@ def test_killed_worker_and_killed_warm_process_lose_nothing_and_do_nothing_twice
         wait_until(lambda: not child.is_running(), 5, "end of the warm process")
     with site.worker() as worker:
         _wait(site, "done", third)
-        assert site.ledger.job(third).starts == 2
+        assert site.ledger.jobs.get(third).starts == 2
         assert worker.terminate() == 0
-    assert [row.kind for row in site.ledger.results_of(third)] == ["seg", "sr"]
+    assert [row.kind for row in site.ledger.results.of_job(third)] == ["seg", "sr"]
     assert not list((site.gateway.data / "scratch").glob("*/*"))
     assert len(site.exchange.fetch_output(third, tmp_path).joinpath("seg.dcm").read_bytes()) > 1000
 
@@ -73,12 +73,12 @@ def test_stop_gives_a_running_study_back_and_another_worker_has_it_at_once(tmp_p
         job = site.queue_phantom(1)
         _wait(site, "running", job)
         assert first.terminate() == 0
-        row = site.ledger.job(job)
+        row = site.ledger.jobs.get(job)
         assert (row.state, row.starts) == ("queued", 0)
         assert first.events("study_given_back")
     with site.worker("w2") as second:
         _wait(site, "done", job)
-        assert site.ledger.job(job).worker == "work-w2"
+        assert site.ledger.jobs.get(job).worker == "work-w2"
         assert second.terminate() == 0
 
 
@@ -90,7 +90,7 @@ def test_study_over_its_time_is_parked_and_the_others_go_on(tmp_path: Path) -> N
         _wait(site, "parked", slow)
         other = site.queue_phantom(2)
         _wait(site, "done", other)
-        assert site.ledger.job(slow).reason_code == "TIME_LIMIT"
+        assert site.ledger.jobs.get(slow).reason_code == "TIME_LIMIT"
         # The name is taken while its process lives.
         with site.worker() as same:
             assert same.process.wait(30) == 1
@@ -112,18 +112,18 @@ def test_late_instances_make_a_revision_only_when_the_map_would_select_them(tmp_
         second = site.queue_study([extra])
         assert second is not None
         _wait(site, "unchanged", second)
-        assert site.ledger.job(second).essence == site.ledger.job(first).essence
+        assert site.ledger.jobs.get(second).essence == site.ledger.jobs.get(first).essence
         third = site.queue_study([last])
         assert third is not None
         _wait(site, "done", third)
         fourth = site.queue_study([last], origin="rerun")
         assert fourth is not None
         _wait(site, "done", fourth)
-    withdrawn = [{row.withdrawn for row in site.ledger.results_of(job)} for job in (first, third, fourth)]
+    withdrawn = [{row.withdrawn for row in site.ledger.results.of_job(job)} for job in (first, third, fourth)]
     assert withdrawn == [{"superseded"}, {"superseded"}, {None}]
     report = dcmread(site.exchange.fetch_output(third, tmp_path) / "sr.dcm")
     before = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
-    names = {row.kind: row.sop_instance_uid for row in site.ledger.results_of(first)}
+    names = {row.kind: row.sop_instance_uid for row in site.ledger.results.of_job(first)}
     assert before.ReferencedSOPInstanceUID == names["sr"]
 
 
@@ -147,17 +147,17 @@ def test_job_of_a_lost_worker_is_taken_over_and_registered_once(tmp_path: Path) 
                 _hold(worker)
             job = site.queue_phantom(1)
             _wait(site, "running", job)
-            frozen, other = workers[str(site.ledger.job(job).worker)]
+            frozen, other = workers[str(site.ledger.jobs.get(job).worker)]
             os.kill(frozen.process.pid, signal.SIGSTOP)
             other.children()[0].resume()
             _wait(site, "done", job)
             assert other.events("executors_lost")
-            assert site.ledger.job(job).starts == 2
+            assert site.ledger.jobs.get(job).starts == 2
             frozen.children()[0].resume()
             os.kill(frozen.process.pid, signal.SIGCONT)
             late = [site.queue_phantom(seed) for seed in (2, 3)]
             _wait(site, "done", *late)
             assert site.states(job) == ["done"]
             assert frozen.events("study_failed") == []
-        assert [row.kind for row in site.ledger.results_of(job)] == ["seg", "sr"]
+        assert [row.kind for row in site.ledger.results.of_job(job)] == ["seg", "sr"]
         site.ledger.engine.dispose()

@@ -14,8 +14,8 @@ import pytest
 
 from app.jobs import workflow
 from app.jobs.jobfile import job_content, sr_regions
-from app.jobs.ledger import NewJob
 from app.jobs.pool import Answer, DeathError, FullError, Task
+from app.jobs.records.new import NewJob
 from operators.domain import SrRegion
 from operators.study.job import read_job
 from tests.app.jobs.canned import Canned, complete, completed, current_study, refuse, write_result
@@ -124,10 +124,10 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Ends:
         for number, way in enumerate(WAYS)
     }
     for _ in range(26):
-        assert site.ledger.start_job(jobs["interrupted"], "work-w1") is not None
-    row = site.ledger.job(jobs["input gone"])
+        assert site.ledger.jobs.start(jobs["interrupted"], "work-w1") is not None
+    row = site.ledger.jobs.get(jobs["input gone"])
     site.exchange.remove_input(row.study_key, row.manifest_digest)
-    uid = site.ledger.job(jobs["computed before"]).study_instance_uid
+    uid = site.ledger.jobs.get(jobs["computed before"]).study_instance_uid
     (folder / "in").mkdir()
     (folder / "in" / "job.json").write_text(json.dumps({"current": [uid]}))
     complete(Task(folder / "in", folder / "out"))
@@ -141,9 +141,9 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Ends:
 @pytest.mark.parametrize("way", WAYS)
 def test_every_end_is_in_the_tables_and_told_to_the_destinations(ends: Ends, way: str) -> None:
     _, state, code = WAYS[way]
-    row = ends.site.ledger.job(ends.jobs[way])
+    row = ends.site.ledger.jobs.get(ends.jobs[way])
     assert (row.state, row.reason_code) == (state, code)
-    told = sorted((one.destination, one.kind) for one in ends.site.ledger.deliveries_of(row.id))
+    told = sorted((one.destination, one.kind) for one in ends.site.ledger.deliveries.of_job(row.id))
     kind = "results" if state == "done" else "status"
     expected = [] if way in AE_TITLES else [("pacs", kind), ("tool-b", kind)]
     assert told == expected
@@ -153,7 +153,7 @@ def test_every_end_is_in_the_tables_and_told_to_the_destinations(ends: Ends, way
 
 def test_results_are_registered_with_their_identities(ends: Ends) -> None:
     job = ends.jobs["done"]
-    found = ends.site.ledger.results_of(job)
+    found = ends.site.ledger.results.of_job(job)
     folder = ends.site.exchange.fetch_output(job, ends.site.folder)
     assert [(row.name, row.kind, row.form) for row in found] == [
         ("seg.dcm", "seg", ""),
@@ -162,11 +162,11 @@ def test_results_are_registered_with_their_identities(ends: Ends) -> None:
     for row in found:
         assert row.digest == hashlib.sha256((folder / row.name).read_bytes()).hexdigest()
         assert (row.algorithm, row.model) == ("fixed_suv 1", None)
-    assert ends.site.ledger.job(job).essence == "e" * 64
+    assert ends.site.ledger.jobs.get(job).essence == "e" * 64
 
 
 def test_reason_of_a_parked_study_counts_its_deaths_and_quotes_no_patient(ends: Ends) -> None:
-    died, failed = (ends.site.ledger.job(ends.jobs[way]) for way in ("death", "fault"))
+    died, failed = (ends.site.ledger.jobs.get(ends.jobs[way]) for way in ("death", "fault"))
     assert died.deaths == 3
     assert died.reason == "It died. It was tried 3 times."
     assert failed.reason.startswith("The program failed: RuntimeError at test_workflow.py:")
@@ -191,7 +191,7 @@ def test_death_is_counted_and_the_study_done_at_the_second_try(site: Site) -> No
 
     job = site.queue_empty(1)
     assert _run(site, Canned(die_once), job) == ["done"]
-    assert (site.ledger.job(job).deaths, len(tries)) == (1, 4)
+    assert (site.ledger.jobs.get(job).deaths, len(tries)) == (1, 4)
 
 
 def test_stat_comes_before_routine_and_resumed_jobs_run_again(tmp_path: Path) -> None:
@@ -199,10 +199,10 @@ def test_stat_comes_before_routine_and_resumed_jobs_run_again(tmp_path: Path) ->
     routine = [site.queue_empty(number) for number in range(3)]
     stat = site.queue_empty(9, priority=1)
     runner = Canned()
-    site.ledger.park_job(routine[0], "TEST", "x")
+    site.ledger.jobs.park(routine[0], "TEST", "x")
     with site.thread_worker(runner):
         wait_until(lambda: set(site.states(*routine[1:], stat)) == {"done"}, 20, "jobs")
-        assert site.ledger.resume_job(routine[0])
+        assert site.ledger.jobs.resume(routine[0])
         wait_until(lambda: site.states(routine[0]) == ["done"], 20, "resumed job")
     assert runner.order == ["1.2.9", "1.2.1", "1.2.2", "1.2.0"]
 
@@ -229,23 +229,23 @@ def test_locked_database_delays_and_loses_nothing(site: Site, monkeypatch: pytes
         lock.execute("ROLLBACK")
         lock.close()
         wait_until(lambda: site.states(job) == ["done"], 20, "job")
-    assert site.ledger.job(job).deaths == 0
+    assert site.ledger.jobs.get(job).deaths == 0
 
 
 def test_job_json_says_what_the_folder_cannot(site: Site, tmp_path: Path) -> None:
     first = site.queue_empty(1)
     _run(site, Canned(), first)
-    row = site.ledger.job(first)
+    row = site.ledger.jobs.get(first)
     again = NewJob(
         row.study_key, "THERAMAP", row.study_instance_uid, "rerun", 10, "2026-03-01T10:00:00.5+01:00",
         row.manifest_digest, 1,
     )  # fmt: skip
-    second = site.ledger.job(str(site.ledger.add_job(again)))
+    second = site.ledger.jobs.get(str(site.ledger.jobs.add(again)))
     ae = site.gateway.local("THERAMAP")
     assert ae is not None
     regions = sr_regions(site.gateway, ae)
     assert regions == (SrRegion.IMAGE, SrRegion.SEGMENT)
-    earlier = site.ledger.current_results(row.study_key, before_revision=2)
+    earlier = site.ledger.results.current(row.study_key, before_revision=2)
     content = job_content(second, ae, regions, ("1.2.77",), earlier)
     (tmp_path / "job.json").write_text(json.dumps(content))
     job = read_job(tmp_path)
@@ -277,7 +277,10 @@ def test_results_of_an_ae_title_that_is_gone_by_now_wait_for_a_person(site: Site
 
         patch.setattr(workflow.Studies, "register_workflow", register)
         assert _run(site, Canned(act), job) == ["parked"]
-    assert (site.ledger.job(job).reason_code, site.ledger.results_of(job)) == ("AE_TITLE_UNKNOWN", [])
-    assert site.ledger.resume_job(job)
+    assert (site.ledger.jobs.get(job).reason_code, site.ledger.results.of_job(job)) == (
+        "AE_TITLE_UNKNOWN",
+        [],
+    )
+    assert site.ledger.jobs.resume(job)
     assert _run(site, Canned(refuse), job) == ["done"]  # what was computed is used
-    assert len(site.ledger.deliveries_of(job)) == 2
+    assert len(site.ledger.deliveries.of_job(job)) == 2

@@ -1,0 +1,38 @@
+"""What is newly recorded: a revision of a study, and what the MAP made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """One revision of a study, as the assembler hands it over."""
+
+    study_key: str
+    ae_title: str
+    study_instance_uid: str
+    origin: str
+    """``arrival`` or ``rerun``."""
+    priority: int
+    """1 is the most urgent."""
+    time: str
+    """ISO 8601 with offset: when the latest of its instances came; the time stamp of its results."""
+    manifest_digest: str
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewResult:
+    """One instance that the MAP wrote."""
+
+    sop_instance_uid: str
+    name: str
+    kind: str
+    form: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    digest: str
+    algorithm: str
+    model: str | None
