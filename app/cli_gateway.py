@@ -14,14 +14,6 @@ import typer
 if TYPE_CHECKING:
     from app.settings import Settings
 
-ROLES = {
-    "receive": ("app.gateway.receive", "run_receive"),
-    "work": ("app.jobs.worker", "run_worker"),
-    "deliver": ("app.jobs.deliverer", "run_deliverer"),
-    "console": ("app.health", "run_console"),
-}
-"""Each is a process of its own, and a function from settings to exit code."""
-
 
 def _use_settings(file: Path | None) -> Path | None:
     # In the environment, so that every process that this one starts reads the same file.
@@ -175,6 +167,8 @@ def restore(
 
 def _run_role(role: str, supervised: bool) -> NoReturn:
     settings = _start(role, supervised)
+    from app.roles import ROLES
+
     module, function = ROLES[role]
     run: Callable[[Settings], int] = getattr(import_module(module), function)
     raise typer.Exit(run(settings))

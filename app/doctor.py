@@ -21,8 +21,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.certificates import ends
-from app.gateway.dicomweb import connect
-from app.gateway.peers import PeerError, echo
+from app.gateway.network.dicomweb import connect
+from app.gateway.network.peers import PeerError, echo
 from app.gateway.settings import Gateway, Tls
 from app.jobs.database import open_database
 from app.jobs.tables import SCHEMA_VERSION, meta

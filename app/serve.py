@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from app.cli_gateway import ROLES
 from app.log import get_logger
 from app.process import Child, Stop, keep_running, python
+from app.roles import ROLES
 from app.settings import Settings
 from app.settings_check import Port, ports
 

@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from app.gateway.recall import recall as recall_results
-from app.gateway.revision import RerunError
-from app.gateway.revision import rerun as rerun_study
+from app.gateway.assembler.revision import RerunError
+from app.gateway.assembler.revision import rerun as rerun_study
+from app.gateway.delivery.recall import recall as recall_results
 from app.gateway.spool import Spool
 from app.jobs.database import open_ledger, prepare_database
 from app.jobs.exchange import Exchange

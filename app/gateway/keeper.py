@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from app.gateway.assembler import Assembler
+from app.gateway.assembler.assembler import Assembler
 from app.gateway.inbox import import_reports
 from app.gateway.leftovers import remove_leftovers
 from app.gateway.retention import clean

@@ -16,9 +16,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
-from app.gateway import retrieval
-from app.gateway.peers import PeerError
-from app.gateway.query import (
+from app.gateway.network import retrieval
+from app.gateway.network.peers import PeerError
+from app.gateway.network.query import (
     FoundInstance,
     FoundStudy,
     Identity,
@@ -28,7 +28,7 @@ from app.gateway.query import (
     find_studies,
     identity_of,
 )
-from app.gateway.retrieval import WANTED_CLASSES, FetchError, Limits
+from app.gateway.network.retrieval import WANTED_CLASSES, FetchError, Limits
 from app.gateway.settings import Gateway, LocalAe, Remote
 from app.gateway.spool import SUFFIX, Spool, hashed
 from app.log import get_logger, private

@@ -29,9 +29,9 @@ from urllib.parse import unquote
 
 from sqlalchemy import Row
 
+from app.gateway.assembler.manifest import read_entry, relevant
+from app.gateway.assembler.revision import Revision
 from app.gateway.expected import was_expected
-from app.gateway.manifest import read_entry, relevant
-from app.gateway.revision import Revision
 from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, StudyFolder, stored_digest
 from app.jobs.exchange import Exchange

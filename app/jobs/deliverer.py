@@ -9,7 +9,7 @@ from dbos import DBOS
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.gateway.delivery import attempt_delivery, check_confirmation
+from app.gateway.delivery.delivery import attempt_delivery, check_confirmation
 from app.gateway.leftovers import remove_leftovers
 from app.gateway.settings import Gateway
 from app.jobs.database import DatabaseError, open_ledger, prepare_database

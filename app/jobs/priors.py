@@ -6,9 +6,9 @@ import shutil
 import time
 from pathlib import Path
 
-from app.gateway.peers import PeerError
+from app.gateway.network.peers import PeerError
+from app.gateway.network.retrieval import FetchError, Limits
 from app.gateway.priors import PriorsFound, current_of, fetch_priors
-from app.gateway.retrieval import FetchError, Limits
 from app.gateway.settings import Gateway, LocalAe
 from app.jobs.pool import StoppedError
 from app.log import get_logger

@@ -16,7 +16,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from sqlalchemy import update
 
-from app.gateway.manifest import encode, read_entry, relevant
+from app.gateway.assembler.manifest import encode, read_entry, relevant
 from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, StudyFolder, Writer
 from app.jobs.database import open_ledger, prepare_database

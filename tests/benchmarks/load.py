@@ -29,9 +29,9 @@ import psutil
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, PositronEmissionTomographyImageStorage
 
-from app.gateway.acceptor import wire_limits
-from app.gateway.association import Association
-from app.gateway.guard import Wire
+from app.gateway.receiver.acceptor import wire_limits
+from app.gateway.receiver.association import Association
+from app.gateway.receiver.guard import Wire
 from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, Writer
 from tests.servers import LOOPBACK, STORESCU, Orthanc, StoreScp, Theramap

@@ -34,16 +34,17 @@ from pynetdicom.sop_class import (
     UnifiedProcedureStepPush,
 )
 
-from app.gateway import negotiation, query, retrieval
-from app.gateway.commitment import ask
-from app.gateway.peers import echo
-from app.gateway.query import FoundInstance, find_study
-from app.gateway.rejection import write_rejection
-from app.gateway.retrieval import Limits
-from app.gateway.sending import read_instance, send
+from app.gateway.delivery.commitment import ask
+from app.gateway.delivery.rejection import write_rejection
+from app.gateway.delivery.sending import read_instance, send
+from app.gateway.delivery.status_report import write_status_report
+from app.gateway.network import query, retrieval
+from app.gateway.network.peers import echo
+from app.gateway.network.query import FoundInstance, find_study
+from app.gateway.network.retrieval import Limits
+from app.gateway.receiver import negotiation
 from app.gateway.settings import Remote
 from app.gateway.spool import Spool
-from app.gateway.status_report import write_status_report
 from app.jobs.tables import JobState
 from app.run import run
 from app.settings import Settings

@@ -22,7 +22,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StudyRootQueryRetrieveInformationModelFind
 from sqlalchemy import select, update
 
-from app.gateway.delivery import attempt_delivery, check_confirmation
+from app.gateway.delivery.delivery import attempt_delivery, check_confirmation
 from app.gateway.inbox import import_reports, write_report
 from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, Writer, stored_digest

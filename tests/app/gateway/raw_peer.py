@@ -18,7 +18,7 @@ from typing import Any, Self
 import yaml
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from app.gateway.commands import Tag, encode
+from app.gateway.receiver.commands import Tag, encode
 from app.settings import SETTINGS_VARIABLE
 
 CALLED, CALLING = "THERAMAP", "PEER"
@@ -68,7 +68,7 @@ class Acceptors:
             for _ in range(self._count):
                 self.processes.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", "app.gateway.acceptor", str(descriptor)],
+                        [sys.executable, "-m", "app.gateway.receiver.acceptor", str(descriptor)],
                         pass_fds=(descriptor,),
                         env=os.environ | {SETTINGS_VARIABLE: str(self._settings)},
                         stderr=log,

@@ -15,10 +15,10 @@ from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage, JPEGLSLossl
 
 from app.demo.phantom import PhantomLesion, PhantomSpec, write_phantom
 from app.gateway.expected import was_expected
-from app.gateway.peers import PeerError
+from app.gateway.network.peers import PeerError
+from app.gateway.network.query import Identity
+from app.gateway.network.retrieval import FetchError, Limits
 from app.gateway.priors import OUR_MODEL, Current, PriorsFound, contradicts, current_of, fetch_priors
-from app.gateway.query import Identity
-from app.gateway.retrieval import FetchError, Limits
 from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, hashed
 from operators.domain import ResultProfile
@@ -166,7 +166,7 @@ def test_a_prior_beyond_the_limits_leaves_nothing(
 def test_a_prior_that_does_not_come_whole_is_left_out(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.gateway import retrieval
+    from app.gateway.network import retrieval
 
     def lossy(*arguments: Any) -> None:
         retrieval_get(*arguments)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from app.gateway import spool as spool_module
+from app.gateway.receiver.storing import Stated, file_meta
 from app.gateway.spool import Part, Spool, SpoolFullError, Stored, Writer, hashed, is_intact, stored_digest
-from app.gateway.storing import Stated, file_meta
 
 META = file_meta(Stated("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1"), "PEER", "MAP")
 

@@ -18,8 +18,8 @@ import psutil
 import yaml
 from pydicom import dcmread
 
-from app.gateway.manifest import read_entry, relevant
-from app.gateway.revision import Revision, hand_over
+from app.gateway.assembler.manifest import read_entry, relevant
+from app.gateway.assembler.revision import Revision, hand_over
 from app.gateway.spool import Spool
 from app.jobs.database import open_ledger, prepare_database
 from app.jobs.exchange import Exchange

@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from app.gateway.manifest import encode, read_entry
+from app.gateway.assembler.manifest import encode, read_entry
 from app.gateway.spool import Spool, Writer
 from app.jobs.exchange import INDEX, Exchange, ExchangeError, _Objects
 from tests.servers import free_port

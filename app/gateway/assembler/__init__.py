@@ -1,0 +1,1 @@
+"""When a study is complete, and which instances its revision has."""

@@ -1,0 +1,1 @@
+"""Results, rejections and status reports to their destinations, and their commitment."""

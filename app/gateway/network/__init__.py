@@ -1,0 +1,1 @@
+"""Associations and web requests to other systems: echo, query, retrieve."""
