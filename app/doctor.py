@@ -78,7 +78,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     for fault in found:
         yield Finding(fault.setting, Mark.FAILED, fault.sentence, fault.remedy)
     if not found:
-        yield Finding("settings", Mark.OK, f"{len(settings.gateway.ae_titles)} AE titles")
+        yield Finding("settings", Mark.OK, f"AE titles: {len(settings.gateway.ae_titles)}")
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

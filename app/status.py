@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +26,12 @@ from app.settings import Settings
 SHOWN = 20
 LISTED = 1000
 """In JSON."""
+COLUMNS = {
+    "jobs": ("id", "state", "reason_code", "created_s"),
+    "deliveries": ("id", "state", "reason_code"),
+    "incidents": ("time_s", "code", "sentence"),
+}
+HEADINGS = {"reason_code": "reason", "created_s": "created", "time_s": "time"}
 
 
 def open_site(settings: Settings) -> Ledger:
@@ -106,11 +113,12 @@ def _print_counts(console: Console, counts: Counts) -> None:
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for name in rows[0]:
-        table.add_column(name.removesuffix("_s").replace("_", " "), overflow="fold")
+    """Show what fits; whole identities, for they are typed into other commands."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in COLUMNS[title]:
+        table.add_column(HEADINGS.get(name, name), no_wrap=name == "id", overflow="fold")
     for row in rows:
-        table.add_row(*(_shown(name, value) for name, value in row.items()))
+        table.add_row(*(_shown(name, row[name]) for name in COLUMNS[title]))
     return table
 
 
@@ -118,5 +126,5 @@ def _shown(name: str, value: object) -> str:
     if value is None:
         return ""
     if name.endswith("_s") and isinstance(value, int | float):
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+        return time.strftime("%m-%d %H:%M", time.localtime(value))
     return str(value)

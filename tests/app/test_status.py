@@ -49,7 +49,9 @@ def test_status_counts_and_lists_without_patients(site: Site) -> None:
     assert content["lists"]["jobs"][0]["id"] == job
     assert content["lists"]["jobs"][0]["reason_code"] == "DEATHS"
     assert "1.2.3" not in output
-    assert "1 parked" in run("status")[1]
+    shown = run("status")[1]
+    assert "1 parked" in shown
+    assert job in shown  # whole, to be typed into theramap resume
 
 
 def test_resume_queues_a_parked_job_once(site: Site) -> None:

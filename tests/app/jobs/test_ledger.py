@@ -248,6 +248,22 @@ def test_delivery_is_tried_confirmed_and_denied(ledger: Ledger) -> None:
     assert sorted(name for name in _queued(ledger, DELIVERIES) if name.startswith("deliver")) == expected
 
 
+def test_killed_attempt_that_a_later_one_has_overtaken_changes_nothing(ledger: Ledger) -> None:
+    job = _add(ledger)
+    _done(ledger, job, "1.1")
+    (row,) = ledger.deliveries.of_job(job)
+    assert ledger.deliveries.start(row.id, 1) is not None
+    ledger.deliveries.retry(row.id, 1, "UNREACHABLE", "It does not answer.", 0.0)
+    assert ledger.deliveries.start(row.id, 2) is not None
+    assert ledger.deliveries.start(row.id, 1) is None
+    assert not ledger.deliveries.begin_sending(row.id, 1)
+    ledger.deliveries.sent(row.id, 1, "2.25.1", 5.0)
+    assert (ledger.deliveries.get(row.id).state, ledger.deliveries.get(row.id).begun) == ("waiting", False)
+    assert ledger.deliveries.begin_sending(row.id, 2)
+    ledger.deliveries.sent(row.id, 2, "2.25.2", 5.0)
+    assert ledger.deliveries.get(row.id).state == DeliveryState.SENT
+
+
 def test_database_of_a_newer_release_is_refused_and_preparing_twice_changes_nothing(
     database_url: str,
 ) -> None:
