@@ -79,15 +79,17 @@ def associate(
     """
     guard = _Guard(remote.timeout_s, max_message_bytes)
     association = _request(remote, contexts, [*guard.handlers, *handlers], roles)
+    orderly = False
     try:
         if not association.is_established:
             raise _refusal(remote, association, guard)
         yield association
-    except BaseException:
-        if association.is_established:
+        orderly = True
+    finally:
+        if orderly:
+            association.release()
+        elif association.is_established:
             association.abort()
-        raise
-    association.release()
 
 
 def status_of(association: Association, status: Dataset) -> int:

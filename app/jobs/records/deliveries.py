@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Engine, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
 
 from app.jobs.queue import Queue
 from app.jobs.records.transitions import (
@@ -130,14 +130,7 @@ class Deliveries:
                 .values(state=DeliveryState.SENT, sent_s=now, reason_code=None, reason=None, next_s=None)
             )
             if done.rowcount:
-                known = select(commitments).where(commitments.c.transaction_uid == transaction_uid)
-                if connection.execute(known).first() is None:
-                    connection.execute(
-                        insert(commitments).values(
-                            transaction_uid=transaction_uid, delivery_id=delivery, asked_s=now
-                        )
-                    )
-                self.queue.add_confirmation(connection, delivery, attempt, timeout_s)
+                self._ask(connection, delivery, attempt, transaction_uid, timeout_s)
 
     def ask_again(self, delivery: str, attempt: int, transaction_uid: str, delay_s: float) -> bool:
         """Record that commitment is asked for once more, as the next attempt; queue the check on it.
@@ -156,13 +149,21 @@ class Deliveries:
                 .values(attempts=attempt + 1, next_s=now + delay_s)
             )
             if done.rowcount:
-                connection.execute(
-                    insert(commitments).values(
-                        transaction_uid=transaction_uid, delivery_id=delivery, asked_s=now
-                    )
-                )
-                self.queue.add_confirmation(connection, delivery, attempt + 1, delay_s)
+                self._ask(connection, delivery, attempt + 1, transaction_uid, delay_s)
             return done.rowcount > 0
+
+    def _ask(
+        self, connection: Connection, delivery: str, attempt: int, transaction_uid: str, look_after_s: float
+    ) -> None:
+        """Record a commitment request, once, and queue the look at its answer."""
+        known = select(commitments).where(commitments.c.transaction_uid == transaction_uid)
+        if connection.execute(known).first() is None:
+            connection.execute(
+                insert(commitments).values(
+                    transaction_uid=transaction_uid, delivery_id=delivery, asked_s=time.time()
+                )
+            )
+        self.queue.add_confirmation(connection, delivery, attempt, look_after_s)
 
     def denials(self, delivery: str) -> int:
         """How often the destination has answered that it does not keep everything."""
