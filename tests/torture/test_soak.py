@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +44,7 @@ class Level:
 
     rss_mib: float
     files: int
+    """Without those of the database: its pools open connections as they are needed, up to their size."""
     threads: int
     connections: int
     """Established ones."""
@@ -58,7 +61,7 @@ def levels(theramap: Theramap) -> dict[str, Level]:
 def _level(processes: Sequence[psutil.Process]) -> Level:
     return Level(
         rss_mib=round(sum(one.memory_info().rss for one in processes) / 2**20, 1),
-        files=sum(one.num_fds() for one in processes),
+        files=sum(_open_files(one.pid) for one in processes),
         threads=sum(one.num_threads() for one in processes),
         connections=sum(
             connection.status == psutil.CONN_ESTABLISHED
@@ -66,6 +69,14 @@ def _level(processes: Sequence[psutil.Process]) -> Level:
             for connection in one.net_connections("tcp")
         ),
     )
+
+
+def _open_files(pid: int) -> int:
+    found = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed at this moment
+            found.append(os.readlink(descriptor))
+    return sum("/theramap.db" not in name for name in found)
 
 
 def settings(port: int, orthanc: Orthanc) -> dict[str, Any]:
