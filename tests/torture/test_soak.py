@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,7 +74,7 @@ def _open_files(pid: int) -> int:
     found = []
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed at this moment
-            found.append(os.readlink(descriptor))
+            found.append(str(descriptor.readlink()))
     return sum("/theramap.db" not in name for name in found)
 
 
