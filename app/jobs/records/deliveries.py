@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
@@ -22,6 +22,10 @@ from app.jobs.tables import (
 
 UNCONFIRMED, COMMITMENT_FAILED = "UNCONFIRMED", "COMMITMENT_FAILED"
 """Reasons of deliveries: no answer to a commitment request for days; an answer that denies it."""
+
+WAITING, SENT = DeliveryState.WAITING, DeliveryState.SENT
+NOTHING_LEFT: dict[str, None] = {"reason_code": None, "reason": None, "next_s": None}
+"""There is no more reason why it has not gone on, and no next attempt."""
 
 
 class Deliveries:
@@ -66,16 +70,7 @@ class Deliveries:
         A process that was killed in its attempt may start the same one again.
         """
         with self.engine.begin() as connection:
-            done = connection.execute(
-                update(deliveries)
-                .where(
-                    deliveries.c.id == delivery,
-                    deliveries.c.state == DeliveryState.WAITING,
-                    deliveries.c.attempts.in_([attempt - 1, attempt]),
-                )
-                .values(attempts=attempt)
-            )
-            if not done.rowcount:
+            if not _move(connection, delivery, [WAITING], {"attempts": attempt}, [attempt - 1, attempt]):
                 return None
             return connection.execute(select(deliveries).where(deliveries.c.id == delivery)).one()
 
@@ -85,51 +80,26 @@ class Deliveries:
         It was withdrawn, or this attempt was killed, is made again, and a later one has overtaken it.
         """
         with self.engine.begin() as connection:
-            done = connection.execute(
-                update(deliveries)
-                .where(
-                    deliveries.c.id == delivery,
-                    deliveries.c.state == DeliveryState.WAITING,
-                    deliveries.c.attempts == attempt,
-                )
-                .values(begun=True)
-            )
-            return done.rowcount > 0
+            return _move(connection, delivery, [WAITING], {"begun": True}, [attempt])
 
     def retry(self, delivery: str, attempt: int, code: str, reason: str, delay_s: float) -> None:
         """Record why an attempt failed and queue the next one."""
         with self.engine.begin() as connection:
-            done = connection.execute(
-                update(deliveries)
-                .where(
-                    deliveries.c.id == delivery,
-                    deliveries.c.state.in_([DeliveryState.WAITING, DeliveryState.SENT]),
-                    deliveries.c.attempts == attempt,
-                )
-                .values(
-                    state=DeliveryState.WAITING,
-                    reason_code=code,
-                    reason=reason,
-                    next_s=time.time() + delay_s,
-                )
-            )
-            if done.rowcount:
+            values = {
+                "state": WAITING,
+                "reason_code": code,
+                "reason": reason,
+                "next_s": time.time() + delay_s,
+            }
+            if _move(connection, delivery, [WAITING, SENT], values, [attempt]):
                 self.queue.add_delivery(connection, delivery, attempt + 1, delay_s)
 
     def sent(self, delivery: str, attempt: int, transaction_uid: str, timeout_s: float) -> None:
         """Record that everything was stored and commitment is being asked for; queue the check on it."""
         now = time.time()
         with self.engine.begin() as connection:
-            done = connection.execute(
-                update(deliveries)
-                .where(
-                    deliveries.c.id == delivery,
-                    deliveries.c.state == DeliveryState.WAITING,
-                    deliveries.c.attempts == attempt,
-                )
-                .values(state=DeliveryState.SENT, sent_s=now, reason_code=None, reason=None, next_s=None)
-            )
-            if done.rowcount:
+            values = {"state": SENT, "sent_s": now, **NOTHING_LEFT}
+            if _move(connection, delivery, [WAITING], values, [attempt]):
                 self._ask(connection, delivery, attempt, transaction_uid, timeout_s)
 
     def ask_again(self, delivery: str, attempt: int, transaction_uid: str, delay_s: float) -> bool:
@@ -139,18 +109,11 @@ class Deliveries:
         """
         now = time.time()
         with self.engine.begin() as connection:
-            done = connection.execute(
-                update(deliveries)
-                .where(
-                    deliveries.c.id == delivery,
-                    deliveries.c.state == DeliveryState.SENT,
-                    deliveries.c.attempts == attempt,
-                )
-                .values(attempts=attempt + 1, next_s=now + delay_s)
-            )
-            if done.rowcount:
-                self._ask(connection, delivery, attempt + 1, transaction_uid, delay_s)
-            return done.rowcount > 0
+            values = {"attempts": attempt + 1, "next_s": now + delay_s}
+            if not _move(connection, delivery, [SENT], values, [attempt]):
+                return False
+            self._ask(connection, delivery, attempt + 1, transaction_uid, delay_s)
+            return True
 
     def _ask(
         self, connection: Connection, delivery: str, attempt: int, transaction_uid: str, look_after_s: float
@@ -177,21 +140,14 @@ class Deliveries:
         """Record that the destination keeps everything."""
         now = time.time()
         with self.engine.begin() as connection:
-            connection.execute(
-                update(deliveries)
-                .where(
-                    deliveries.c.id == delivery,
-                    deliveries.c.state.in_([DeliveryState.WAITING, DeliveryState.SENT]),
-                )
-                .values(
-                    state=DeliveryState.CONFIRMED,
-                    confirmed_s=now,
-                    sent_s=func.coalesce(deliveries.c.sent_s, now),
-                    reason_code=None,
-                    reason=None,
-                    next_s=None,
-                )
-            )
+            sent_s = func.coalesce(deliveries.c.sent_s, now)
+            values = {
+                "state": DeliveryState.CONFIRMED,
+                "confirmed_s": now,
+                "sent_s": sent_s,
+                **NOTHING_LEFT,
+            }
+            _move(connection, delivery, [WAITING, SENT], values)
 
     def answer_commitment(self, transaction_uid: str, failed: Sequence[str]) -> str | None:
         """Record the answer to a commitment request; the delivery concerned, None when unknown.
@@ -224,13 +180,7 @@ class Deliveries:
                     connection.execute(
                         update(deliveries)
                         .where(or_(waiting, unconfirmed))
-                        .values(
-                            state=DeliveryState.CONFIRMED,
-                            confirmed_s=now,
-                            reason_code=None,
-                            reason=None,
-                            next_s=None,
-                        )
+                        .values(state=DeliveryState.CONFIRMED, confirmed_s=now, **NOTHING_LEFT)
                     )
                 elif connection.execute(
                     update(deliveries)
@@ -248,26 +198,14 @@ class Deliveries:
     def park(self, delivery: str, code: str, reason: str) -> None:
         """Put a delivery aside until a person resumes it."""
         with self.engine.begin() as connection:
-            connection.execute(
-                update(deliveries)
-                .where(
-                    deliveries.c.id == delivery,
-                    deliveries.c.state.in_([DeliveryState.WAITING, DeliveryState.SENT]),
-                )
-                .values(state=DeliveryState.PARKED, reason_code=code, reason=reason, next_s=None)
-            )
+            values = {"state": DeliveryState.PARKED, "reason_code": code, "reason": reason, "next_s": None}
+            _move(connection, delivery, [WAITING, SENT], values)
 
     def withdraw(self, delivery: str, code: str) -> None:
         """Record that a delivery is not wanted any more; one that has come to its end stays as it is."""
         with self.engine.begin() as connection:
-            connection.execute(
-                update(deliveries)
-                .where(
-                    deliveries.c.id == delivery,
-                    deliveries.c.state.in_([DeliveryState.WAITING, DeliveryState.SENT, DeliveryState.PARKED]),
-                )
-                .values(state=DeliveryState.WITHDRAWN, reason_code=code, next_s=None)
-            )
+            values = {"state": DeliveryState.WITHDRAWN, "reason_code": code, "next_s": None}
+            _move(connection, delivery, OPEN_DELIVERIES, values)
 
     def resume(self, delivery: str) -> bool:
         """Queue a parked delivery again; its days of trying begin anew."""
@@ -282,3 +220,17 @@ class Deliveries:
             )
             self.queue.add_delivery(connection, delivery, row.attempts + 1, 0.0, again=f"{time.time():.6f}")
             return True
+
+
+def _move(
+    connection: Connection,
+    delivery: str,
+    states: Sequence[DeliveryState],
+    values: Mapping[str, Any],
+    attempts: Sequence[int] | None = None,
+) -> bool:
+    """Change a delivery that is in one of the states, at one of the attempts; False when it is not."""
+    change = update(deliveries).where(deliveries.c.id == delivery, deliveries.c.state.in_(states))
+    if attempts is not None:
+        change = change.where(deliveries.c.attempts.in_(attempts))
+    return connection.execute(change.values(**values)).rowcount > 0
