@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import secrets
 import socket
 import ssl
@@ -192,10 +191,8 @@ def _reason(error: Exception) -> str:
 
 
 def quiet_libraries() -> None:
-    """Keep what libraries say about a peer's data out of the log."""
+    """Keep warnings about a peer's data out of the log; what libraries log, ``configure_log`` keeps out."""
     warnings.simplefilter("ignore")
-    for name in ("pydicom", "pynetdicom"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def log_fault(fault: threading.ExceptHookArgs) -> None:
