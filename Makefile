@@ -38,7 +38,7 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-$(STAMP): pyproject.toml $(LOCK) .ci/install
+$(STAMP): pyproject.toml $(LOCK) .ci/install .ci/nnunet-peer
 	PYTHON="$(PYTHON)" VENV="$(VENV)" LOCK="$(LOCK)" GPU="$(GPU)" TORCH_INDEX="$(TORCH_INDEX)" .ci/install
 	touch $@
 

@@ -24,7 +24,8 @@ def main() -> int:
     from monai.deploy.core import init_app_context
 
     context = init_app_context(sys.argv)
-    code, _ = run(Path(context.input_path), Path(context.output_path), settings)
+    models = Path(context.model_path) if context.model_path else None
+    code, _ = run(Path(context.input_path), Path(context.output_path), settings, models=models)
     return int(code)
 
 

@@ -15,6 +15,7 @@ from operators.results.pictures import write_pictures
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
 from operators.segmentation.operator import SegmentOperator
+from operators.segmentation.site import SegmentationSite
 from operators.study.operator import LoadOperator, SelectOperator
 from operators.trace import Trace
 from operators.volume.operator import VolumeOperator
@@ -35,8 +36,8 @@ class TheramapApplication(Application):
         How results present themselves.
     versions : mapping of str to str
         What results.json says of the software.
-    device : str
-        ``auto``, ``cpu`` or ``cuda``.
+    site : SegmentationSite
+        The site's models and device.
     method : str or None
         Segmentation method in place of the job's and the protocol's.
     writers : mapping of str to callable
@@ -53,14 +54,14 @@ class TheramapApplication(Application):
         protocols: Mapping[str, Protocol],
         profile: ResultProfile,
         versions: Mapping[str, str],
-        device: str,
+        site: SegmentationSite,
         method: str | None,
         writers: Mapping[str, Writer],
         trace: Trace,
     ) -> None:
         self._input, self._output = input_path, output_path
         self._protocols, self._profile, self._versions = protocols, profile, versions
-        self._device, self._method, self._trace = device, method, trace
+        self._site, self._method, self._trace = site, method, trace
         self._writers = writers
         # Our own command line is not Holoscan's to read.
         super().__init__([sys.executable, "theramap"])
@@ -78,7 +79,7 @@ class TheramapApplication(Application):
         )
         select = SelectOperator(self, name="select", protocols=self._protocols, trace=trace)
         volume = VolumeOperator(self, name="volume", trace=trace)
-        segment = SegmentOperator(self, name="segment", device=self._device, trace=trace)
+        segment = SegmentOperator(self, name="segment", site=self._site, trace=trace)
         quantify = QuantifyOperator(self, name="quantify", trace=trace)
         manifest = ManifestOperator(
             self,
@@ -86,7 +87,7 @@ class TheramapApplication(Application):
             results=tuple(self._writers),
             profile=profile,
             versions=self._versions,
-            device=self._device,
+            device=self._site.device,
             trace=trace,
         )
         self.add_flow(load, select, {("case", "case")})

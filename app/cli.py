@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from app.cli_gateway import add_commands
+from app.cli_models import models
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -24,6 +26,14 @@ Input = Annotated[Path, typer.Argument(help="Folder of DICOM files, with or with
 Output = Annotated[Path, typer.Argument(help="Folder of the results.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda: where networks run.")]
 Method = Annotated[str | None, typer.Option(help="Segmentation method in place of the protocol's.")]
+Models = Annotated[Path | None, typer.Option(help="Folder of model packages.")]
+Organs = Annotated[str | None, typer.Option(help="Organ package: its name, auto (the one there is) or none.")]
+Engine = Annotated[
+    str | None, typer.Option(help="auto, openvino, onnxruntime or torch: what computes networks.")
+]
+Mirroring = Annotated[
+    bool | None, typer.Option(help="Average networks over mirrored images, where the package allows it.")
+]
 
 
 @cli.command()
@@ -32,6 +42,10 @@ def run(
     output_folder: Output,
     device: Device = None,
     method: Method = None,
+    models: Models = None,
+    organs: Organs = None,
+    engine: Engine = None,
+    mirroring: Mirroring = None,
 ) -> None:
     """Run every PET/CT study of a folder; exit code 2 when one is refused."""
     from app.report import print_results, progress
@@ -39,7 +53,9 @@ def run(
 
     if output_folder.exists() and not output_folder.is_dir():
         _fail(f"{output_folder} is not a folder")
-    settings = _settings(device=device)
+    own = {"folder": models, "organs": organs, "engine": engine, "mirroring": mirroring}
+    chosen = {name: str(value) for name, value in own.items() if value is not None}
+    settings = _settings(device=device, models=chosen or None)
     with progress() as listener:
         code, trace = run_map(input_folder, output_folder, settings, method=method, listener=listener)
     print_results(output_folder, trace)
@@ -89,6 +105,7 @@ def demo(output_folder: Output = Path("demo-out")) -> None:
 
 
 add_commands(cli)
+cli.add_typer(models, name="models")
 
 
 @cli.command()
@@ -100,7 +117,7 @@ def version() -> None:
         typer.echo(f"{name} {number}")
 
 
-def _settings(**options: str | None) -> Settings:
+def _settings(**options: str | Mapping[str, str] | None) -> Settings:
     from app.settings import SettingsError, read_settings
 
     try:

@@ -79,6 +79,9 @@ def _lesion_table(results: dict[str, Any]) -> Table:
         "diameter mm",
     ):
         table.add_column(heading, justify="right")
+    has_sites = any(lesion["site"] for lesion in results["lesions"])
+    if has_sites:
+        table.add_column("site")
     for lesion in results["lesions"]:
         numbers = (
             lesion["suv_max_g_ml"],
@@ -88,5 +91,12 @@ def _lesion_table(results: dict[str, Any]) -> Table:
             lesion["tlg_g"],
             lesion["longest_diameter_mm"],
         )
-        table.add_row(lesion["tracking_identifier"], *(f"{number:.2f}" for number in numbers))
+        site = [escape(_site(lesion["site"]))] if has_sites else []
+        table.add_row(lesion["tracking_identifier"], *(f"{number:.2f}" for number in numbers), *site)
     return table
+
+
+def _site(site: dict[str, Any] | None) -> str:
+    if site is None:
+        return ""
+    return site["name"] if site["overlap"] else f"{site['distance_mm']:.0f} mm from {site['name']}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from app.settings import Settings
 from operators.domain import ResultProfile, RunFacts
 from operators.errors import InputRefusal, ProtocolRefusal
+from operators.segmentation.site import SegmentationSite
 from operators.trace import Listener, Trace, peak_memory_mib
 
 STACK_BYTES = 32 * 1024 * 1024
@@ -28,6 +29,11 @@ VERSIONED = (
     "scipy",
     "torch",
 )
+
+
+MODELS_VARIABLE = "HOLOSCAN_MODEL_PATH"
+"""Names the MAP's folder of models."""
+MODELS_FOLDER = Path("models")
 
 
 class ExitCode(IntEnum):
@@ -46,6 +52,7 @@ def run(
     settings: Settings,
     *,
     method: str | None = None,
+    models: Path | None = None,
     listener: Listener | None = None,
 ) -> tuple[ExitCode, Trace]:
     """Run every study of a folder through the graph.
@@ -60,6 +67,8 @@ def run(
         The site's settings.
     method : str, optional
         Segmentation method in place of the job's and the protocol's.
+    models : Path, optional
+        Folder of model packages where the settings name none, as the MAP's ``-m``.
     listener : callable, optional
         Told of each step, for a progress display.
 
@@ -99,7 +108,7 @@ def run(
         protocols=protocols,
         profile=profile,
         versions=versions,
-        device=settings.device,
+        site=segmentation_site(settings, models),
         method=method,
         writers={"seg": WRITERS["seg"], **{name: WRITERS[name] for name in settings.results}},
         trace=trace,
@@ -123,6 +132,29 @@ def _refuse(
     facts = RunFacts(versions, settings.device, trace.timings_s(output_path), peak_memory_mib())
     write_input_refusal(trace.input_refusal, facts, output_path)
     return ExitCode.REFUSED, trace
+
+
+def segmentation_site(settings: Settings, models: Path | None = None) -> SegmentationSite:
+    """What the segmentation step has to know of the settings.
+
+    Parameters
+    ----------
+    settings : Settings
+        Their folder of models wins.
+    models : Path, optional
+        The MAP's folder of models; by default that of ``HOLOSCAN_MODEL_PATH``, else ``models``.
+    """
+    own = settings.models
+    return SegmentationSite(
+        device=settings.device,
+        models=own.folder or models or Path(os.environ.get(MODELS_VARIABLE) or MODELS_FOLDER),
+        lesions=own.lesions,
+        organs=own.organs,
+        engine=own.engine,
+        precision=own.precision,
+        mirroring=own.mirroring,
+        memory_bytes=None if own.memory_gib is None else int(own.memory_gib * 2**30),
+    )
 
 
 def prepare_holoscan() -> None:

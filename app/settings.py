@@ -7,10 +7,11 @@ The order of precedence is the command line, ``THERAMAP_*`` variables, the file 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -20,8 +21,30 @@ from pydantic_settings import (
 
 from app.gateway.settings import Gateway
 from app.settings_file import FileFaultError, broken_variables, explain, misspelt_variables, read_yaml
+from operators.segmentation.engines.names import EngineName, Precision
 
 SETTINGS_VARIABLE = "THERAMAP_SETTINGS"
+
+
+class Models(BaseModel):
+    """Which models run, and how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path | None = None
+    """Folder of model packages; by default the MAP's (``-m``, ``HOLOSCAN_MODEL_PATH``)."""
+    allowed: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = ()
+    """SHA-256 digests of foreign models that may be imported."""
+    lesions: str = "auto"
+    """Package of the method ``network``: a name, or the one package made for the tracer."""
+    organs: str = "auto"
+    """Organ package: a name, ``none``, or the one there is."""
+    engine: EngineName = EngineName.AUTO
+    precision: Precision = Precision.AUTO
+    mirroring: bool = False
+    """Test-time mirroring over the axes that the package allows: up to eight times the work."""
+    memory_gib: float | None = Field(default=None, gt=0.5, le=4096)
+    """Most host memory that a network's run may take; by default what is free."""
 
 
 class Settings(BaseSettings):
@@ -41,6 +64,8 @@ class Settings(BaseSettings):
     sr_series_number: int = Field(default=9302, ge=1, le=2**31 - 1)
     results: tuple[Literal["sr", "pictures"], ...] = ("sr", "pictures")
     """Which results are written beside the SEG and results.json."""
+    models: Models = Models()
+    """Models: lesions, organs, and what computes them."""
     gateway: Gateway = Gateway()
     """The way from the PACS and back."""
 
@@ -61,7 +86,7 @@ class SettingsError(Exception):
     """A setting is unknown, out of range, or in a file that is not there."""
 
 
-def read_settings(**options: str | None) -> Settings:
+def read_settings(**options: str | Mapping[str, str] | None) -> Settings:
     """Read the settings; options of the command line that are None are left to the other sources.
 
     Raises

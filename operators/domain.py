@@ -208,6 +208,19 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class PhysiologicalOrgan:
+    """An organ with physiological uptake, under every name that organ packages give it or its parts."""
+
+    name: str
+    """As a reader would say it, such as ``kidneys``."""
+    labels: tuple[str, ...]
+    """Names of labels of organ packages, all of which together are this organ; ``|`` parts names that stand
+    for the same part: ``kidney_left|left_kidney``."""
+    margin_mm: float = 0.0
+    """How far beyond the organ its uptake may appear: spill-out, breathing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Protocol:
     """One tracer's rules: data of ``app/protocols/*.yaml``, so that a site may change them."""
 
@@ -233,6 +246,9 @@ class Protocol:
     """Regular expressions of series descriptions that are passed over, case-insensitive."""
     digest: str
     """SHA-256 of the canonical content."""
+    physiological: tuple[PhysiologicalOrgan, ...] = ()
+    """Organs whose uptake is physiological for this tracer."""
+    physiological_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +429,34 @@ class Algorithm:
     device: str
     """``cpu`` or the name of the accelerator that ran it."""
     model_digest: str | None = None
+    network: NetworkRun | None = None
+    """How the network ran; None for methods without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRun:
+    """How a network ran: goes into results.json and the report's algorithm identification."""
+
+    package: str
+    """``name@version``."""
+    digest: str
+    """SHA-256 of the package."""
+    engine: str
+    """As ``openvino 2026.4.1``."""
+    provider: str
+    """As the engine itself names it after loading."""
+    device: str
+    precision: str
+    folds: tuple[str, ...]
+    mirrored_axes: tuple[int, ...]
+    """Of (z, y, x)."""
+    tiles: int
+    """Tiles of all stages that were run, each counted once whatever the folds and mirrorings."""
+    tiles_skipped: int
+    """Tiles left out because they held only air."""
+    batch: int
+    times_s: Mapping[str, float]
+    """Wall time of ``load``, ``prepare``, ``network``, ``accumulate``, ``finish``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,16 +467,61 @@ class ReferenceRegion:
     """``liver``, ``blood_pool``."""
     suv_mean: float
     suv_sd: float
+    """Population standard deviation."""
+    voxels: int | None = None
+    volume_ml: float | None = None
+    centre_lps_mm: tuple[float, float, float] | None = None
+    source: str = ""
+    """What placed it: the organ package as ``name@version``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """A place in the body."""
+
+    name: str
+    """As the organ package names it, such as ``kidney_left``."""
+    code: Code | None
+    """SNOMED CT."""
+    side: Code | None = None
+    """SNOMED CT laterality."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrganMap:
+    """Organs on the PET grid."""
+
+    labels: NDArray[Any]
+    """(z, y, x), uint8 or uint16; 0 is none."""
+    anatomy: Mapping[int, Anatomy]
+    """By value of the label map, also of organs that were not found in this patient."""
+    algorithm: Algorithm
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedUptake:
+    """A region of the mask that was taken away as physiological, so that it can be drawn and put back."""
+
+    organ: str
+    """Name of the organ."""
+    box: Box
+    mask: NDArray[np.bool_]
+    """(z, y, x) inside ``box``."""
+    volume_ml: float
+    suv_max: float
 
 
 @dataclass(frozen=True, slots=True)
 class Segmented:
     volumes: Volumes
     mask: NDArray[np.bool_]
-    """(z, y, x) on the PET grid."""
+    """(z, y, x) on the PET grid, without what was removed as physiological."""
     claim: Claim
     algorithm: Algorithm
     notes: tuple[Note, ...]
+    organs: OrganMap | None = None
+    removed: tuple[RemovedUptake, ...] = ()
+    references: tuple[ReferenceRegion, ...] = ()
 
     @property
     def all_notes(self) -> tuple[Note, ...]:
@@ -473,6 +562,19 @@ class Lesion:
     centroid_lps_mm: tuple[float, float, float]
     longest_diameter_mm: float
     """Largest distance between two voxel centres of the lesion, in 3D."""
+    site: Site | None = None
+    """Where it lies, when an organ model says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The organ that a lesion lies in."""
+
+    anatomy: Anatomy
+    overlap: float
+    """Part of the lesion's voxels that lie in it, 0 to 1."""
+    distance_mm: float
+    """From the lesion to the organ; 0 where it overlaps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from operators.domain import Code, Protocol, Window
+from operators.domain import Code, PhysiologicalOrgan, Protocol, Window
 from operators.errors import ProtocolRefusal
 
 __all__ = ["load_protocols"]
@@ -62,6 +62,14 @@ class _Method(_Strict):
     source: Text
 
 
+class _Organ(_Strict):
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    labels: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_ -]{1,64}(\|[A-Za-z0-9_ -]{1,64})*$")]] = Field(
+        min_length=1
+    )
+    margin_mm: Annotated[FiniteFloat, Field(ge=0, le=50)] = 0.0
+
+
 class _ProtocolFile(_Strict):
     """A file of ``app/protocols``."""
 
@@ -75,6 +83,8 @@ class _ProtocolFile(_Strict):
     uptake_time_min: _Window
     glucose_mmol_l: _Window | None = None
     passed_over_texts: list[Text] = []
+    physiological: list[_Organ] = []
+    physiological_source: str = Field(default="", max_length=1000)
 
     @field_validator("tracer_texts", "passed_over_texts")
     @classmethod
@@ -85,6 +95,15 @@ class _ProtocolFile(_Strict):
             except re.error as error:
                 raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
         return patterns
+
+    @model_validator(mode="after")
+    def _organs_are_told_apart_and_sourced(self) -> _ProtocolFile:
+        names = [organ.name for organ in self.physiological]
+        if len(set(names)) < len(names):
+            raise ValueError("physiological names an organ twice")
+        if names and not self.physiological_source:
+            raise ValueError("physiological needs physiological_source: who says so")
+        return self
 
 
 def load_protocols(folder: Path | None = None) -> dict[str, Protocol]:
@@ -155,6 +174,11 @@ def _protocol(valid: _ProtocolFile) -> Protocol:
         glucose_mmol_l=Window(glucose.low, glucose.high) if glucose else Window(),
         passed_over_texts=tuple(valid.passed_over_texts),
         digest=sha256(canonical.encode()).hexdigest(),
+        physiological=tuple(
+            PhysiologicalOrgan(organ.name, tuple(organ.labels), organ.margin_mm)
+            for organ in valid.physiological
+        ),
+        physiological_source=valid.physiological_source,
     )
 
 

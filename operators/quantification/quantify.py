@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from operators.domain import Claim, Lesion, Note, Quantified, Segmented, Volume
+from operators.domain import Claim, Lesion, Note, OrganMap, Quantified, Segmented, Volume
 from operators.quantification.lesions import measure_lesions
 from operators.quantification.totals import total
+from operators.segmentation.organs.sites import site_of
 
 MANY_LESIONS = 300
 """More regions than this are rarely disease and often noise or a threshold that is too low."""
 
 _WITHHELD = (
-    "Physiological uptake has not been removed: the regions are uptake above a threshold, not lesions. "
-    "Tumour totals, eligibility and response are withheld."
+    "the regions are uptake above a threshold, not lesions. Tumour totals, eligibility and response are "
+    "withheld."
 )
+_NOT_REMOVED = "Physiological uptake has not been removed"
+_REMOVED_IN_PART = "Physiological uptake has been removed in part only"
 
 
 def quantify(segmented: Segmented) -> Quantified:
@@ -36,12 +40,26 @@ def quantify(segmented: Segmented) -> Quantified:
     """
     pet = segmented.volumes.pet
     lesions = measure_lesions(pet, segmented.mask)
+    if segmented.organs is not None:
+        lesions = _with_sites(lesions, segmented.organs, pet)
     return Quantified(
         segmented=segmented,
         lesions=lesions,
         totals=total(lesions),
-        withheld=_WITHHELD if segmented.claim is Claim.UPTAKE else None,
+        withheld=_withheld(segmented),
         notes=tuple(_notes(pet, lesions)),
+    )
+
+
+def _withheld(segmented: Segmented) -> str | None:
+    if segmented.claim is Claim.LESION:
+        return None
+    return f"{_REMOVED_IN_PART if segmented.removed else _NOT_REMOVED}: {_WITHHELD}"
+
+
+def _with_sites(lesions: tuple[Lesion, ...], organs: OrganMap, pet: Volume) -> tuple[Lesion, ...]:
+    return tuple(
+        replace(lesion, site=site_of(lesion.box, lesion.mask, organs, pet.geometry)) for lesion in lesions
     )
 
 

@@ -12,7 +12,8 @@ from typing import Final
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.sr.coding import Code
 
-from operators.domain import Algorithm, Claim
+from operators import domain
+from operators.domain import Algorithm, Claim, Lesion
 
 PRIVATE_SCHEME: Final = "99THERAMAP"
 
@@ -56,6 +57,16 @@ PRIVATE_DEFINITIONS: Final[dict[Code, str]] = {
     Code("TM014", PRIVATE_SCHEME, "Segmentation method"): (
         "Concept name: the method, its parameters and its source."
     ),
+    Code("TM015", PRIVATE_SCHEME, "Organ segmentation"): (
+        "Concept name: what segmented the organs and which uptake is taken for physiological; or that "
+        "nothing did."
+    ),
+    Code("TM016", PRIVATE_SCHEME, "Removed physiological uptake"): (
+        "Concept name: the regions that were taken out of the segmentation as physiological uptake, by organ."
+    ),
+    Code("TM017", PRIVATE_SCHEME, "Reference regions"): (
+        "Concept name: the uptake of the reference regions and what placed them; or that there are none."
+    ),
     Code("TM020", PRIVATE_SCHEME, "Report on the state of processing"): (
         "Document title: the software did not produce the results that were to be expected."
     ),
@@ -82,6 +93,22 @@ _PROPERTIES: Final = {
         Code("108369006", "SCT", "Neoplasm"),
     ),
 }
+
+
+def _term(term: domain.Code) -> Code:
+    return Code(term.value, term.scheme, term.meaning[:64])
+
+
+def place_of(lesion: Lesion) -> tuple[Code, Code | None] | None:
+    """The organ that a lesion lies in and its side; None when nothing knows it or it has no code.
+
+    An organ that a lesion only lies near is no place of it: results.json names it, with the distance.
+    """
+    site = lesion.site
+    if site is None or site.overlap == 0 or site.anatomy.code is None:
+        return None
+    side = site.anatomy.side
+    return _term(site.anatomy.code), None if side is None else _term(side)
 
 
 def property_of(claim: Claim) -> tuple[Code, Code]:
@@ -130,6 +157,9 @@ CLAIM: Final = _PRIVATE["TM011"]
 TOTALS: Final = _PRIVATE["TM012"]
 QUALITY_NOTE: Final = _PRIVATE["TM013"]
 METHOD: Final = _PRIVATE["TM014"]
+ORGANS: Final = _PRIVATE["TM015"]
+REMOVED_UPTAKE: Final = _PRIVATE["TM016"]
+REFERENCE_REGIONS: Final = _PRIVATE["TM017"]
 STATUS_REPORT: Final = _PRIVATE["TM020"]
 LACK_OF_RESULTS: Final = _PRIVATE["TM021"]
 
@@ -149,6 +179,8 @@ MEASUREMENT_GROUP: Final = Code("125007", "DCM", "Measurement Group")
 TRACKING_IDENTIFIER: Final = Code("112039", "DCM", "Tracking Identifier")
 TRACKING_UID: Final = Code("112040", "DCM", "Tracking Unique Identifier")
 FINDING: Final = Code("121071", "DCM", "Finding")
+FINDING_SITE: Final = Code("363698007", "SCT", "Finding Site")
+LATERALITY: Final = Code("272741003", "SCT", "Laterality")
 ALGORITHM_NAME: Final = Code("111001", "DCM", "Algorithm Name")
 ALGORITHM_VERSION: Final = Code("111003", "DCM", "Algorithm Version")
 ALGORITHM_PARAMETERS: Final = Code("111002", "DCM", "Algorithm Parameters")

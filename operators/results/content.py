@@ -64,9 +64,9 @@ def container(
     return item(text("RelationshipType", relation), *elements)
 
 
-def code(relation: Relation, name: Code, value: Code) -> bytes:
-    """A coded value."""
-    return _item(relation, "CODE", name, coded("ConceptCodeSequence", value))
+def code(relation: Relation, name: Code, value: Code, children: Iterable[bytes] = ()) -> bytes:
+    """A coded value, with what modifies it."""
+    return _item(relation, "CODE", name, coded("ConceptCodeSequence", value), *_content(children))
 
 
 def plain_text(relation: Relation, name: Code, value: str) -> bytes:

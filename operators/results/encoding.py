@@ -25,6 +25,9 @@ _LONG_VRS: Final = frozenset({"OB", "SQ", "UC", "UN", "UT"})
 
 _LARGEST_SHORT_LENGTH: Final = 0xFFFE
 
+_ITEM_HEADER: Final = 8
+"""Bytes of an item's tag and length."""
+
 _LONGEST_CODE: Final = 16
 """Of Code Value (0008,0100), characters."""
 
@@ -99,9 +102,12 @@ def sequence(keyword: str, items: Iterable[bytes]) -> bytes:
     return header(keyword, len(content)) + content
 
 
-def coded(keyword: str, code: Code) -> bytes:
-    """A sequence of one coded concept (PS3.3 8.8)."""
-    return sequence(keyword, [_concept(code.value, code.scheme_designator, code.meaning)])
+def coded(keyword: str, code: Code, *modifiers: bytes) -> bytes:
+    """A sequence of one coded concept (PS3.3 8.8), with the elements that modify it in its item."""
+    concept = _concept(code.value, code.scheme_designator, code.meaning)
+    if modifiers:
+        concept = item(concept[_ITEM_HEADER:], *modifiers)
+    return sequence(keyword, [concept])
 
 
 def elements_of(dataset: Dataset) -> Iterator[bytes]:

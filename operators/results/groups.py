@@ -46,8 +46,7 @@ def measurement_group(quantified: Quantified, lesion: Lesion, identity: Identity
     Returns
     -------
     bytes
-        An item with tracking, finding, algorithm, measurements and region. The finding site is omitted until
-        something knows it.
+        An item with tracking, finding, its site where that is known, algorithm, measurements and region.
     """
     claim = quantified.segmented.claim
     tracking = track(lesion, claim, identity)
@@ -59,6 +58,7 @@ def measurement_group(quantified: Quantified, lesion: Lesion, identity: Identity
         plain_text(Relation.HAS_OBS_CONTEXT, codes.TRACKING_IDENTIFIER, tracking.identifier),
         uid(Relation.HAS_OBS_CONTEXT, codes.TRACKING_UID, tracking.uid),
         code(Relation.CONTAINS, codes.FINDING, codes.property_of(claim)[1]),
+        *_finding_site(lesion),
         *_algorithm(quantified),
         *_measurements(lesion, quantified.selection.tracer.protocol),
         *where,
@@ -92,6 +92,16 @@ def _referenced_segment(quantified: Quantified, lesion: Lesion, identity: Identi
     segmentation = reference(SEG_CLASS_UID, identity.uid("seg/instance"))
     yield segment(Relation.CONTAINS, codes.REFERENCED_SEGMENT, segmentation, lesion.number)
     yield uid(Relation.CONTAINS, codes.SOURCE_SERIES, quantified.selection.pet.series_instance_uid)
+
+
+def _finding_site(lesion: Lesion) -> Iterator[bytes]:
+    """The organ with its side (TID 1411)."""
+    place = codes.place_of(lesion)
+    if place is not None:
+        organ, side = place
+        modifier = Relation.HAS_CONCEPT_MOD
+        sides = () if side is None else (code(modifier, codes.LATERALITY, side),)
+        yield code(modifier, codes.FINDING_SITE, organ, sides)
 
 
 def _algorithm(quantified: Quantified) -> Iterator[bytes]:

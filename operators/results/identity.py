@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
 
 from pydicom.dataset import Dataset
 
-from operators.domain import Quantified, ResultProfile
+from operators.domain import Algorithm, Quantified, ResultProfile
 from operators.errors import ResultRefusal
 from operators.results.headers import date_of, date_time_of, text_of, time_of
 from operators.volume.columns import column
@@ -25,6 +25,9 @@ _STATED_TIMES = (
     ("AcquisitionDate", "AcquisitionTime"),
     ("ContentDate", "ContentTime"),
 )
+
+_OF_ONE_RUN = {"times_s", "batch"}
+"""What differs between two runs of a network that give the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +85,14 @@ def _determinants(quantified: Quantified, profile: ResultProfile, time: datetime
     """Everything that decides what a result says, as plain values."""
     selection = quantified.selection
     volumes = quantified.segmented.volumes
+    organs = quantified.segmented.organs
     job = selection.case.job
     return {
         "study": selection.case.study.study_instance_uid,
         "pet": volumes.pet.digest,
         "ct": None if volumes.ct is None else volumes.ct.digest,
-        "algorithm": asdict(quantified.segmented.algorithm),
+        "algorithm": _algorithm(quantified.segmented.algorithm),
+        "organs": None if organs is None else _algorithm(organs.algorithm),
         "claim": quantified.segmented.claim,
         "protocol": (selection.protocol.name, selection.protocol.digest),
         "tracer": asdict(selection.tracer),
@@ -98,6 +103,17 @@ def _determinants(quantified: Quantified, profile: ResultProfile, time: datetime
         "notes": [asdict(note) for note in quantified.all_notes],
         "profile": asdict(profile),
     }
+
+
+def _algorithm(algorithm: Algorithm) -> dict[str, object]:
+    """An algorithm with all that decides its result: neither the time that it took nor what was batched."""
+    run = algorithm.network
+    content = asdict(replace(algorithm, network=None))
+    if run is not None:
+        content["network"] = {
+            field.name: getattr(run, field.name) for field in fields(run) if field.name not in _OF_ONE_RUN
+        }
+    return content
 
 
 def _time(quantified: Quantified) -> datetime:

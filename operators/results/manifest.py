@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from operators.domain import (
-    Algorithm,
-    Code,
     Lesion,
     Note,
     Quantified,
@@ -30,13 +27,19 @@ from operators.domain import (
 from operators.errors import InputRefusal, Refusal, Refused
 from operators.results.files import write_atomically
 from operators.results.identity import Identity, identify
+from operators.results.json_values import Json, code_value, moment_text, number
+from operators.results.manifest_models import (
+    algorithm_content,
+    organs_content,
+    reference_content,
+    removed_content,
+    site_content,
+)
 from operators.results.summary import RESEARCH_ONLY
 from operators.results.tracking import track
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
 FILE_NAME: Final = "results.json"
-
-Json = Mapping[str, object]
 
 
 def write_results(
@@ -123,8 +126,8 @@ def _run(facts: RunFacts) -> Json:
     return {
         "versions": dict(facts.versions),
         "device": facts.device,
-        "timings_s": {step: _number(seconds) for step, seconds in facts.timings_s.items()},
-        "peak_memory_mib": _number(facts.peak_memory_mib),
+        "timings_s": {step: number(seconds) for step, seconds in facts.timings_s.items()},
+        "peak_memory_mib": number(facts.peak_memory_mib),
     }
 
 
@@ -159,7 +162,12 @@ def _completed(
             "sha256": selection.protocol.digest,
         },
         "suv": _suv(segmented.volumes.suv),
-        "segmentation": {"claim": str(segmented.claim), **_algorithm(segmented.algorithm)},
+        "segmentation": {"claim": str(segmented.claim), **algorithm_content(segmented.algorithm)},
+        "organs": None
+        if segmented.organs is None
+        else organs_content(segmented.organs, segmented.volumes.pet),
+        "removed": [removed_content(region) for region in segmented.removed],
+        "references": [reference_content(region) for region in segmented.references],
         "lesions": [_lesion(lesion, quantified, identity) for lesion in quantified.lesions],
         "totals": _totals(quantified),
         "notes": [_note(note) for note in quantified.all_notes],
@@ -191,12 +199,8 @@ def _note(note: Note) -> Json:
     return {"code": note.code, "sentence": note.sentence, "tag": note.tag}
 
 
-def _code(code: Code | None) -> Json | None:
-    return None if code is None else {"value": code.value, "scheme": code.scheme, "meaning": code.meaning}
-
-
 def _tracer(tracer: Tracer) -> Json:
-    return {"code": _code(tracer.code), "radionuclide": tracer.radionuclide, "evidence": tracer.evidence}
+    return {"code": code_value(tracer.code), "radionuclide": tracer.radionuclide, "evidence": tracer.evidence}
 
 
 def _suv(suv: Suv) -> Json:
@@ -204,36 +208,21 @@ def _suv(suv: Suv) -> Json:
         "units": suv.units,
         "suv_type": suv.suv_type,
         "decay_correction": suv.decay_correction,
-        "reference_time": _moment(suv.reference_time),
+        "reference_time": moment_text(suv.reference_time),
         "reference_time_rule": suv.reference_time_rule,
-        "injection_time": _moment(suv.injection_time),
+        "injection_time": moment_text(suv.injection_time),
         "injection_time_rule": suv.injection_time_rule,
-        "uptake_time_min": _number(None if suv.uptake_time_s is None else suv.uptake_time_s / 60),
-        "half_life_s": _number(suv.half_life_s),
-        "injected_dose_mbq": _number(None if suv.injected_dose_bq is None else suv.injected_dose_bq / 1e6),
-        "weight_kg": _number(suv.weight_kg),
+        "uptake_time_min": number(None if suv.uptake_time_s is None else suv.uptake_time_s / 60),
+        "half_life_s": number(suv.half_life_s),
+        "injected_dose_mbq": number(None if suv.injected_dose_bq is None else suv.injected_dose_bq / 1e6),
+        "weight_kg": number(suv.weight_kg),
         "suvbw_factor": {
-            "min": _number(suv.suvbw_factor.min(initial=math.inf)),
-            "max": _number(suv.suvbw_factor.max(initial=-math.inf)),
+            "min": number(suv.suvbw_factor.min(initial=math.inf)),
+            "max": number(suv.suvbw_factor.max(initial=-math.inf)),
         },
-        "suvlbm_ratio": {formula: _number(ratio) for formula, ratio in suv.lbm_ratio.items()},
-        "suvbsa_ratio": _number(suv.bsa_ratio),
+        "suvlbm_ratio": {formula: number(ratio) for formula, ratio in suv.lbm_ratio.items()},
+        "suvbsa_ratio": number(suv.bsa_ratio),
         "corrected": list(suv.corrected),
-    }
-
-
-def _algorithm(algorithm: Algorithm) -> Json:
-    return {
-        "method": algorithm.name,
-        "title": algorithm.title,
-        "version": algorithm.version,
-        "parameters": [
-            {"name": parameter.name, "value": _number(parameter.value), "unit": parameter.unit}
-            for parameter in algorithm.parameters
-        ],
-        "citation": algorithm.citation,
-        "device": algorithm.device,
-        "model_sha256": algorithm.model_digest,
     }
 
 
@@ -244,19 +233,20 @@ def _lesion(lesion: Lesion, quantified: Quantified, identity: Identity) -> Json:
         "tracking_identifier": tracking.identifier,
         "tracking_uid": tracking.uid,
         "voxels": lesion.voxels,
-        "volume_ml": _number(lesion.volume_ml),
-        "suv_max_g_ml": _number(lesion.suv_max),
+        "volume_ml": number(lesion.volume_ml),
+        "suv_max_g_ml": number(lesion.suv_max),
         "suv_max_index_zyx": list(lesion.suv_max_index),
-        "suv_max_lps_mm": [_number(mm) for mm in lesion.suv_max_lps_mm],
-        "suv_mean_g_ml": _number(lesion.suv_mean),
-        "suv_min_g_ml": _number(lesion.suv_min),
-        "suv_sd_g_ml": _number(lesion.suv_sd),
-        "suv_peak_local_g_ml": _number(lesion.suv_peak_local),
-        "suv_peak_global_g_ml": _number(lesion.suv_peak_global),
+        "suv_max_lps_mm": [number(mm) for mm in lesion.suv_max_lps_mm],
+        "suv_mean_g_ml": number(lesion.suv_mean),
+        "suv_min_g_ml": number(lesion.suv_min),
+        "suv_sd_g_ml": number(lesion.suv_sd),
+        "suv_peak_local_g_ml": number(lesion.suv_peak_local),
+        "suv_peak_global_g_ml": number(lesion.suv_peak_global),
         "peak_truncated": lesion.peak_truncated,
-        "tlg_g": _number(lesion.tlg_g),
-        "centroid_lps_mm": [_number(mm) for mm in lesion.centroid_lps_mm],
-        "longest_diameter_mm": _number(lesion.longest_diameter_mm),
+        "tlg_g": number(lesion.tlg_g),
+        "centroid_lps_mm": [number(mm) for mm in lesion.centroid_lps_mm],
+        "longest_diameter_mm": number(lesion.longest_diameter_mm),
+        "site": site_content(lesion.site),
     }
 
 
@@ -265,11 +255,11 @@ def _totals(quantified: Quantified) -> Json:
     totals = quantified.totals
     numbers = {
         "count": totals.count,
-        "volume_ml": _number(totals.volume_ml),
-        "tlg_g": _number(totals.tlg_g),
-        "suv_max_g_ml": _number(totals.suv_max),
-        "suv_mean_g_ml": _number(totals.suv_mean),
-        "dmax_mm": _number(totals.dmax_mm),
+        "volume_ml": number(totals.volume_ml),
+        "tlg_g": number(totals.tlg_g),
+        "suv_max_g_ml": number(totals.suv_max),
+        "suv_mean_g_ml": number(totals.suv_mean),
+        "dmax_mm": number(totals.dmax_mm),
     }
     return {
         "uptake": {"of": str(quantified.segmented.claim), **numbers},
@@ -287,12 +277,3 @@ def _file(file: ResultFile, folder: Path) -> Json:
         "sop_instance_uid": file.sop_instance_uid,
         "destination": file.destination,
     }
-
-
-def _number(value: float | None) -> float | None:
-    """A finite number, else null: JSON has no other."""
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()

@@ -16,7 +16,7 @@ from highdicom.color import CIELabColor
 from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 
-from operators.domain import Quantified, ResultFile, ResultKind, ResultProfile, Volume
+from operators.domain import Lesion, Quantified, ResultFile, ResultKind, ResultProfile, Volume
 from operators.errors import ResultRefusal
 from operators.results import codes
 from operators.results.encoding import (
@@ -203,10 +203,20 @@ def _segments(quantified: Quantified, identity: Identity, source: str) -> Iterat
             *common,
             numbers("SegmentNumber", [lesion.number]),
             text("SegmentLabel", tracking.identifier),
+            *_anatomic_region(lesion),
             numbers("RecommendedDisplayCIELabValue", colours[colour_of(lesion)]),
             text("TrackingID", tracking.identifier),
             text("TrackingUID", tracking.uid),
         )
+
+
+def _anatomic_region(lesion: Lesion) -> Iterator[bytes]:
+    """Where the lesion lies (PS3.3 10.5)."""
+    place = codes.place_of(lesion)
+    if place is not None:
+        organ, side = place
+        sides = () if side is None else (coded("AnatomicRegionModifierSequence", side),)
+        yield coded("AnatomicRegionSequence", organ, *sides)
 
 
 def _common_description(quantified: Quantified, source: str) -> Dataset:

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydicom.sr.coding import Code
 
-from operators.domain import Claim, Quantified
+from operators.domain import Algorithm, Claim, Quantified, ReferenceRegion, RemovedUptake
 from operators.results import codes
 from operators.results.tracking import parameters_of
 
@@ -28,12 +28,16 @@ class Statement:
 def statements(quantified: Quantified) -> Iterator[Statement]:
     """The report's statements, in reading order.
 
-    Status, impression, claim, method, totals (or why there are none), then every note: the quality section.
+    Status, impression, claim, method, organs, removed uptake, reference regions, totals (or why there are
+    none of these), then every note: the quality section.
     """
     yield Statement(codes.STATUS, RESEARCH_ONLY)
     yield Statement(codes.IMPRESSION, impression(quantified))
     yield Statement(codes.CLAIM, codes.property_of(quantified.segmented.claim)[1])
     yield Statement(codes.METHOD, _method(quantified))
+    yield Statement(codes.ORGANS, _organs(quantified))
+    yield Statement(codes.REMOVED_UPTAKE, _removed(quantified.segmented.removed))
+    yield Statement(codes.REFERENCE_REGIONS, _references(quantified.segmented.references))
     yield Statement(codes.TOTALS, _totals(quantified))
     for note in quantified.all_notes:
         tag = "" if note.tag is None else f" [{note.tag}]"
@@ -53,7 +57,8 @@ def impression(quantified: Quantified) -> str:
         f"{count} {plural}; highest SUVmax {max(lesion.suv_max for lesion in quantified.lesions):.2f} g/ml."
     )
     if is_uptake:
-        found += " Physiological uptake has not been removed: a region need not be disease."
+        part = "been removed in part only" if quantified.segmented.removed else "not been removed"
+        found += f" Physiological uptake has {part}: a region need not be disease."
     return found
 
 
@@ -65,9 +70,43 @@ def _of_size(quantified: Quantified) -> str:
 
 
 def _method(quantified: Quantified) -> str:
-    algorithm = quantified.segmented.algorithm
+    return _described(quantified.segmented.algorithm)
+
+
+def _described(algorithm: Algorithm) -> str:
     parameters = ", ".join(f"{name} {value}" for name, value in parameters_of(algorithm).items())
     return f"{algorithm.title} {algorithm.version} ({parameters}). {algorithm.citation}"
+
+
+def _organs(quantified: Quantified) -> str:
+    segmented = quantified.segmented
+    if segmented.organs is None:
+        return "None: no organ model was run."
+    source = quantified.selection.protocol.physiological_source
+    return f"{_described(segmented.organs.algorithm)} Physiological organs: {source or 'none named'}"
+
+
+def _removed(regions: tuple[RemovedUptake, ...]) -> str:
+    """By organ, in the order of their first regions."""
+    by_organ: dict[str, list[RemovedUptake]] = {}
+    for region in regions:
+        by_organ.setdefault(region.organ, []).append(region)
+    parts = [
+        f"{organ}: {len(own)} region{'s' if len(own) > 1 else ''}, {sum(r.volume_ml for r in own):.2f} ml, "
+        f"SUVmax {max(r.suv_max for r in own):.2f} g/ml"
+        for organ, own in by_organ.items()
+    ]
+    return "; ".join(parts) or "None."
+
+
+def _references(regions: tuple[ReferenceRegion, ...]) -> str:
+    parts = [
+        f"{region.name.replace('_', ' ')}: SUVmean {region.suv_mean:.2f} g/ml, SD {region.suv_sd:.2f} g/ml"
+        + ("" if region.volume_ml is None else f", {region.volume_ml:.2f} ml")
+        + (f", placed by {region.source}" if region.source else "")
+        for region in regions
+    ]
+    return "; ".join(parts) or "None: nothing placed them."
 
 
 def _totals(quantified: Quantified) -> str:

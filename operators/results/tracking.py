@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from operators.domain import Algorithm, Claim, Lesion
+from operators.domain import Algorithm, Claim, Lesion, NetworkRun
 from operators.results.identity import Identity
 
 _NOUN = {Claim.UPTAKE: "Uptake", Claim.LESION: "Lesion"}
@@ -53,4 +53,15 @@ def parameters_of(algorithm: Algorithm) -> dict[str, str]:
     texts["device"] = algorithm.device
     if algorithm.model_digest is not None:
         texts["model_sha256"] = algorithm.model_digest
-    return texts
+    return texts | (_network_parameters(algorithm.network) if algorithm.network is not None else {})
+
+
+def _network_parameters(run: NetworkRun) -> dict[str, str]:
+    return {
+        "package": run.package,
+        "engine": run.engine,
+        "provider": run.provider,
+        "precision": run.precision,
+        "folds": ", ".join(run.folds),
+        "mirrored_axes": ", ".join("zyx"[axis] for axis in run.mirrored_axes) or "none",
+    }

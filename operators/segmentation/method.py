@@ -9,6 +9,7 @@ from typing import Protocol
 
 from operators.domain import Parameter, ReferenceRegion, Segmented, Volumes
 from operators.errors import SegmentationRefusal
+from operators.segmentation.site import SegmentationSite
 
 
 class Engine(Protocol):
@@ -69,6 +70,10 @@ class ParameterRule:
         return self.low <= value <= self.high and (not self.whole or value == int(value))
 
 
+MIN_VOLUME = ParameterRule("min_volume_ml", "ml", 0.0, 1000.0, default=0.0)
+"""Smaller components are left out; every method has it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One row of the table of methods."""
@@ -78,8 +83,8 @@ class Method:
     citation: str
     """Ends with "not verified against the primary source" where that is so."""
     parameters: tuple[ParameterRule, ...]
-    build: Callable[[Method, tuple[Parameter, ...], str, str], Engine]
-    """Makes the engine from this row, the parameters, the device and the software's version."""
+    build: Callable[[Method, tuple[Parameter, ...], SegmentationSite, str], Engine]
+    """Makes the engine from this row, the parameters, the site's choices and the software's version."""
     accelerated: bool = False
     """Whether it can use an accelerator."""
 

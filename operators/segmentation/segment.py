@@ -1,45 +1,60 @@
-"""The segmentation step: the method that the job or the protocol names, run on the volumes."""
+"""The segmentation step: the method that the job or the protocol names, and what the organs make of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 
-from operators.domain import Job, Note, Protocol, ReferenceRegion, Segmented, Volumes
-from operators.segmentation.engine import choose_engine
+from operators.domain import Job, Note, Protocol, Segmented, Volumes
+from operators.segmentation.engine import Engine, choose_engine
+from operators.segmentation.organs.find import find_organs
+from operators.segmentation.organs.references import place_references
+from operators.segmentation.organs.use import with_organs
+from operators.segmentation.site import SegmentationSite
 
-_NO_REFERENCES: Mapping[str, ReferenceRegion] = MappingProxyType({})
 
-
-def segment(
-    volumes: Volumes, device: str, references: Mapping[str, ReferenceRegion] = _NO_REFERENCES
-) -> Segmented:
+def segment(volumes: Volumes, site: SegmentationSite) -> Segmented:
     """Segment the PET by the study's method.
 
     Parameters
     ----------
     volumes : Volumes
-    device : str
-        ``auto``, ``cpu`` or ``cuda``.
-    references : mapping, optional
-        Uptake of reference regions by name, for the methods that need one.
+    site : SegmentationSite
+        The site's models and device.
 
     Raises
     ------
     SegmentationRefusal
-        The method, a parameter or the device is not to be had, or the method declines.
+        The method, a parameter, the device or a model is not to be had, or the method declines.
     """
     protocol = volumes.selection.protocol
     name, parameters = chosen_method(volumes.selection.case.job, protocol)
-    segmented = choose_engine(name, parameters, device).segment(volumes, references)
+    engine = choose_engine(name, parameters, site)
+    segmented = (
+        _after_organs(engine, volumes, site) if engine.needs else _before_organs(engine, volumes, site)
+    )
+    algorithm = segmented.algorithm
+    if algorithm.network is not None:
+        return segmented
     if (name, parameters) == (protocol.method, protocol.method_parameters):
-        own = replace(segmented.algorithm, citation=protocol.method_source)
-        segmented = replace(segmented, algorithm=own)
-    if device == "cuda" and segmented.algorithm.device == "cpu":
+        segmented = replace(segmented, algorithm=replace(algorithm, citation=protocol.method_source))
+    if site.device == "cuda":
         note = Note("DEVICE_NOT_USED", f"The method {name} runs on the CPU; the device cuda was not used.")
-        return replace(segmented, notes=(*segmented.notes, note))
+        segmented = replace(segmented, notes=(*segmented.notes, note))
     return segmented
+
+
+def _after_organs(engine: Engine, volumes: Volumes, site: SegmentationSite) -> Segmented:
+    """A method that needs reference regions waits for the organs that these lie in."""
+    found = find_organs(volumes, site)
+    references, notes = place_references(volumes.pet, found.organs) if found.organs is not None else ((), ())
+    segmented = engine.segment(volumes, {region.name: region for region in references})
+    return with_organs(replace(segmented, notes=(*segmented.notes, *notes)), found, references)
+
+
+def _before_organs(engine: Engine, volumes: Volumes, site: SegmentationSite) -> Segmented:
+    """Any other method goes first: its refusal need not wait, and references keep clear of its mask."""
+    return with_organs(engine.segment(volumes, {}), find_organs(volumes, site))
 
 
 def chosen_method(job: Job, protocol: Protocol) -> tuple[str, Mapping[str, float]]:

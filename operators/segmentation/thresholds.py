@@ -31,7 +31,8 @@ from operators.segmentation.components import (
     find_components,
 )
 from operators.segmentation.cutoff import at_or_above
-from operators.segmentation.method import Engine, Method, ParameterRule
+from operators.segmentation.method import MIN_VOLUME, Engine, Method, ParameterRule
+from operators.segmentation.site import SegmentationSite
 from operators.segmentation.sphere import sphere_means, sphere_voxels
 
 Mask = NDArray[np.bool_]
@@ -171,16 +172,16 @@ class ThresholdEngine:
         values = {parameter.name: parameter.value for parameter in self.algorithm.parameters}
         smallest_ml = values["min_volume_ml"]
         mask, left_out = without_small(volumes.pet, self.mask_of(volumes, values, references), smallest_ml)
-        return Segmented(volumes, mask, Claim.UPTAKE, self.algorithm, _left_out_note(left_out, smallest_ml))
+        notes = left_out_note(left_out, "of uptake above the threshold", smallest_ml)
+        return Segmented(volumes, mask, Claim.UPTAKE, self.algorithm, notes)
 
 
-def _left_out_note(count: int, smallest_ml: float) -> tuple[Note, ...]:
+def left_out_note(count: int, what: str, smallest_ml: float) -> tuple[Note, ...]:
+    """Say how many regions a method left out for their size; nothing when it left out none."""
     if not count:
         return ()
     regions = "One region" if count == 1 else f"{count} regions"
-    sentence = (
-        f"{regions} of uptake above the threshold, smaller than {smallest_ml:g} ml, left out by the method."
-    )
+    sentence = f"{regions} {what}, smaller than {smallest_ml:g} ml, left out by the method."
     return (Note("SMALL_REGIONS_LEFT_OUT", sentence),)
 
 
@@ -189,7 +190,7 @@ def _check_reference(method: str, name: str, region: ReferenceRegion | None) -> 
         raise SegmentationRefusal(
             "REFERENCE_MISSING",
             f"The segmentation method {method} needs the uptake of the {name} (mean and standard "
-            "deviation), which nothing has measured yet. Choose another method.",
+            "deviation), and nothing has measured it: that takes an organ model. Choose another method.",
         )
     if not (0 < region.suv_mean < math.inf and 0 <= region.suv_sd < math.inf):
         raise SegmentationRefusal(
@@ -201,11 +202,13 @@ def _check_reference(method: str, name: str, region: ReferenceRegion | None) -> 
 
 def _engine(
     mask_of: Callable[[Volumes, Values, References], Mask], needs: tuple[str, ...] = ()
-) -> Callable[[Method, tuple[Parameter, ...], str, str], Engine]:
+) -> Callable[[Method, tuple[Parameter, ...], SegmentationSite, str], Engine]:
     """A method's way to build its engine."""
 
-    def build(method: Method, parameters: tuple[Parameter, ...], device: str, version: str) -> Engine:
-        algorithm = Algorithm(method.name, method.title, version, parameters, method.citation, device)
+    def build(
+        method: Method, parameters: tuple[Parameter, ...], site: SegmentationSite, version: str
+    ) -> Engine:
+        algorithm = Algorithm(method.name, method.title, version, parameters, method.citation, site.device)
         return ThresholdEngine(algorithm, needs, mask_of)
 
     return build
@@ -234,7 +237,6 @@ def _decline_qpsma(_volumes: Volumes, _values: Values, _references: References) 
 # ---- the table ---------------------------------------------------------------------------------
 
 _SUV = "g/ml{SUVbw}"
-_MIN_VOLUME = ParameterRule("min_volume_ml", "ml", 0.0, 1000.0, default=0.0)
 
 METHODS = (
     Method(
@@ -243,7 +245,7 @@ METHODS = (
         citation="Boellaard et al., J Nucl Med 2024;65:1343 (FDG); Ferdinandus et al., 2020 (PSMA)",
         parameters=(
             ParameterRule("threshold", _SUV, 0.01, 1000.0),
-            _MIN_VOLUME,
+            MIN_VOLUME,
             ParameterRule("strict", "1", 0.0, 1.0, default=0.0, whole=True),
         ),
         build=_engine(_run_fixed_suv),
@@ -255,7 +257,7 @@ METHODS = (
         parameters=(
             ParameterRule("percent", "%", 1.0, 100.0, default=41.0),
             ParameterRule("candidate_threshold", _SUV, 0.01, 1000.0, default=2.5),
-            _MIN_VOLUME,
+            MIN_VOLUME,
         ),
         build=_engine(_run_percent_suvmax),
     ),
@@ -263,7 +265,7 @@ METHODS = (
         name="percist",
         title="PERCIST 1.0 measurable uptake: 1.5 x liver mean + 2 SD",
         citation="PERCIST 1.0; the limit of measurable disease is not verified against the primary source",
-        parameters=(_MIN_VOLUME,),
+        parameters=(MIN_VOLUME,),
         build=_engine(_run_percist, needs=("liver",)),
     ),
     Method(
@@ -273,7 +275,7 @@ METHODS = (
             "Gafita et al., J Nucl Med 2019;60:1277; the soft-tissue formula is not verified against the "
             "primary source"
         ),
-        parameters=(_MIN_VOLUME,),
+        parameters=(MIN_VOLUME,),
         build=_engine(_decline_qpsma, needs=("liver",)),
     ),
 )

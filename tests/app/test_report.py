@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,21 @@ def test_shows_each_lesion_the_claim_and_where_the_files_lie(
     assert "Uptake 2" in shown
     assert "withheld" in shown
     assert str(tmp_path / "out" / "sr.dcm") in shown.replace("\n", "")
+
+
+def test_shows_sites_where_they_are_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_phantom(tmp_path / "in", SMALL)
+    _, trace = run(tmp_path / "in", tmp_path / "out", Settings(device="cpu"))
+    path = tmp_path / "out" / "results.json"
+    results = json.loads(path.read_text())
+    place = {"name": "liver", "code": None, "side": None}
+    results["lesions"][0]["site"] = place | {"overlap": 0.5, "distance_mm": 0.0}
+    results["lesions"][1]["site"] = place | {"overlap": 0.0, "distance_mm": 4.2}
+    path.write_text(json.dumps(results))
+    print_results(tmp_path / "out", trace)
+    shown = capsys.readouterr().out
+    assert "site" in shown
+    assert " 4 mm" in shown
 
 
 def test_shows_why_an_input_was_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

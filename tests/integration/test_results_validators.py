@@ -56,6 +56,7 @@ CASES = {
     "one lesion": {"job": BOTH, "centres": ((3, 6, 6),)},
     "frames of no whole bytes": {"job": BOTH, "shape": (12, 23, 21)},
     "lossy source": {"job": BOTH, "header": {"LossyImageCompression": "01"}},
+    "by a network, with sites": {"job": BOTH, "claim": Claim.LESION, "with_models": True},
     "no lesions": {"job": BOTH, "centres": ()},
     "multi-frame": {"job": BOTH, "multiframe": True},
     "type 2 lacking": {"job": BOTH, "lacking": ("AccessionNumber", "StudyID", "PatientName", "PatientSex")},

@@ -10,6 +10,7 @@ import yaml
 import app.protocols
 from app.protocols import load_protocols
 from operators.errors import ProtocolRefusal
+from operators.segmentation.package.terms import anatomy_of
 
 SHIPPED = Path(app.protocols.__file__).parent
 
@@ -25,6 +26,37 @@ def test_shipped_protocols() -> None:
     assert len({protocol.digest for protocol in protocols.values()}) == 4
 
 
+def test_each_tracer_names_the_organs_whose_uptake_is_physiological() -> None:
+    organs = {
+        name: {organ.name for organ in protocol.physiological} for name, protocol in load_protocols().items()
+    }
+    assert organs["fdg"] == {"brain", "heart", "kidneys", "urinary bladder", "ureters", "bowel"}
+    assert organs["fapi"] == {"kidneys", "urinary bladder", "ureters"}
+    assert {"liver", "spleen", "adrenal glands", "pituitary"} < organs["sstr"]
+    assert {"parotid glands", "submandibular glands", "lacrimal glands", "small bowel"} < organs["psma"]
+    assert "bowel" in load_protocols()["fdg"].physiological_source
+
+
+def test_every_label_that_organs_are_known_by_is_a_known_place() -> None:
+    names = {
+        name
+        for protocol in load_protocols().values()
+        for organ in protocol.physiological
+        for part in organ.labels
+        for name in part.split("|")
+    }
+    # what no organ package outlines yet has no code either
+    unknown = {name for name in names if anatomy_of(name).code is None}
+    assert unknown == {"ureters", "bowel_physiological_uptake"}
+
+
+def test_a_protocol_may_name_no_organs(tmp_path: Path) -> None:
+    content = yaml.safe_load((SHIPPED / "fdg.yaml").read_text())
+    del content["physiological"], content["physiological_source"]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    assert load_protocols(tmp_path)["fdg"].physiological == ()
+
+
 @pytest.mark.parametrize(
     ("change", "key"),
     [
@@ -32,6 +64,11 @@ def test_shipped_protocols() -> None:
         ({"tracer_texts": ["("]}, "tracer_texts"),
         ({"radionuclides": ["18F"]}, "radionuclides.0"),
         ({"uptake_time_min": {"low": 90, "high": 60, "source": "x"}}, "uptake_time_min"),
+        ({"physiological": [{"name": "brain", "labels": []}]}, "physiological.0.labels"),
+        ({"physiological": [{"name": "brain", "labels": ["brain|"]}]}, "physiological.0.labels.0"),
+        ({"physiological": [{"name": "brain", "labels": ["brain"], "margin_mm": -1}]}, "margin_mm"),
+        ({"physiological": [{"name": "brain", "labels": ["brain"]}] * 2}, "twice"),
+        ({"physiological_source": ""}, "physiological_source"),
         ({"method": {"name": "fixed_suv", "parameters": {"threshold": "4"}, "source": "x"}}, "threshold"),
     ],
 )

@@ -7,17 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from operators.domain import Claim
+from operators.domain import Algorithm, Anatomy, Claim, Code, OrganMap, RemovedUptake
 from operators.quantification import quantify as module
 from operators.quantification.quantify import quantify
 from operators.segmentation.segment import segment
+from operators.segmentation.site import SegmentationSite
 
 
 @pytest.fixture
 def segmented_of(make_volume, make_volumes):
     def build(stored):
         pet = make_volume(np.asarray(stored, np.int16), spacing_mm=(2.0, 2.0, 2.0))
-        return segment(make_volumes(pet, threshold=4.0), "cpu")
+        return segment(make_volumes(pet, threshold=4.0), SegmentationSite(device="cpu"))
 
     return build
 
@@ -40,6 +41,23 @@ def test_totals_of_uptake_are_withheld_with_the_reason(segmented_of):
 def test_totals_of_lesions_are_not_withheld(segmented_of):
     quantified = quantify(replace(segmented_of(block()), claim=Claim.LESION))
     assert quantified.withheld is None
+
+
+def test_lesions_have_their_sites_when_organs_are_known(segmented_of):
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[:, :, 10:] = 1
+    anatomy = {1: Anatomy("liver", Code("10200004", "SCT", "Liver"))}
+    algorithm = Algorithm("organs", "Organs", "1", (), "", "cpu")
+    segmented = replace(segmented_of(block()), organs=OrganMap(labels, anatomy, algorithm))
+    [lesion] = quantify(segmented).lesions
+    assert (lesion.site.anatomy.name, lesion.site.overlap) == ("liver", 0.5)
+
+
+def test_uptake_that_was_removed_in_part_is_withheld_as_that(segmented_of):
+    box = (slice(0, 1),) * 3
+    removed = (RemovedUptake("kidneys", box, np.ones((1, 1, 1), bool), 1.0, 9.0),)
+    withheld = quantify(replace(segmented_of(block()), removed=removed)).withheld
+    assert withheld.startswith("Physiological uptake has been removed in part only: ")
 
 
 def test_an_empty_mask_gives_no_lesions_and_zero_volume(segmented_of):

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from operators.domain import (
     Algorithm,
+    Anatomy,
     Case,
     Claim,
     Code,
@@ -20,16 +21,21 @@ from operators.domain import (
     Instance,
     Job,
     Lesion,
+    NetworkRun,
     Note,
+    OrganMap,
     Parameter,
     Protocol,
     Quantified,
+    ReferenceRegion,
+    RemovedUptake,
     ResultProfile,
     Role,
     Segmented,
     Selection,
     Series,
     SeriesDecision,
+    Site,
     Study,
     Suv,
     Totals,
@@ -69,6 +75,8 @@ class Recipe:
     hole: bool = False
     notes: tuple[Note, ...] = (Note("UPTAKE_TIME", "Uptake time of 95 min is outside 55 to 75 min."),)
     suv: float = 8.0
+    with_models: bool = False
+    """A network found the lesions, and organs are known."""
     output: Path = Path("unused")
 
 
@@ -167,6 +175,36 @@ def _lesions(pet: Volume, mask: np.ndarray) -> tuple[Lesion, ...]:
     return tuple(lesions)
 
 
+RUN = NetworkRun(
+    package="ours@1.0.0", digest="12" * 32, engine="openvino 2026.4.1", provider="CPU", device="cpu",
+    precision="single", folds=("0", "1"), mirrored_axes=(0, 2), tiles=8, tiles_skipped=3, batch=2,
+    times_s={"network": 1.5},
+)  # fmt: skip
+KIDNEY = Anatomy("kidney_left", Code("64033007", "SCT", "Kidney"), Code("7771000", "SCT", "Left"))
+PLACES = {1: KIDNEY, 2: Anatomy("tail", None), 3: Anatomy("liver", Code("10200004", "SCT", "Liver"))}
+
+
+def with_models(quantified: Quantified) -> Quantified:
+    """The same by a network, with an organ map, a removed region, a reference region and sites."""
+    labels = np.zeros(quantified.segmented.mask.shape, np.uint8)
+    labels[2:5, 2:9, 2:9], labels[6:9, 12:18, 8:16] = 1, 2
+    network = Algorithm("network", "Our network", "1.0.0", (), "Somebody 2024", "cpu", RUN.digest, RUN)
+    organs = Algorithm("organs", "Our organs", "2.0.0", (), "Somebody 2025", "cpu", "34" * 32, RUN)
+    box = (slice(0, 2), slice(0, 3), slice(0, 1))
+    sites = (Site(KIDNEY, 0.75, 0.0), Site(PLACES[2], 0.25, 0.0))
+    lesions = tuple(
+        replace(lesion, site=site) for lesion, site in zip(quantified.lesions, sites, strict=True)
+    )
+    segmented = replace(
+        quantified.segmented,
+        algorithm=network,
+        organs=OrganMap(labels, PLACES, organs),
+        removed=(RemovedUptake("urinary bladder", box, np.ones((2, 3, 1), bool), 0.288, 25.0),),
+        references=(ReferenceRegion("liver", 2.1, 0.25, 121, 14.7, (-80.0, -20.0, 10.0), "organs@2.0.0"),),
+    )
+    return replace(quantified, segmented=segmented, lesions=lesions)
+
+
 def build(recipe: Recipe | None = None, **changes: Any) -> Quantified:
     """A :class:`Quantified` after a recipe."""
     recipe = replace(recipe or Recipe(), **changes)
@@ -237,13 +275,14 @@ def build(recipe: Recipe | None = None, **changes: Any) -> Quantified:
         suv_max=max((lesion.suv_max for lesion in lesions), default=None),
         suv_mean=tlg_g / volume_ml if lesions else None, dmax_mm=50.0 if len(lesions) > 1 else None,
     )  # fmt: skip
-    return Quantified(
+    quantified = Quantified(
         segmented=Segmented(Volumes(selection, pet, suv, ct, ()), mask, recipe.claim, algorithm, ()),
         lesions=lesions,
         totals=totals,
         withheld="Physiological uptake has not been removed." if recipe.claim is Claim.UPTAKE else None,
         notes=(),
     )
+    return with_models(quantified) if recipe.with_models else quantified
 
 
 @pytest.fixture

@@ -54,6 +54,46 @@ def test_whatever_determines_the_result_changes_the_identity(make, profile):
     assert len(digests) == len(others) + 2
 
 
+def test_whatever_decides_a_networks_result_changes_the_identity(make, profile):
+    quantified = make(with_models=True)
+    segmented = quantified.segmented
+
+    def with_run(**changes):
+        run = replace(segmented.algorithm.network, **changes)
+        return replace(
+            quantified, segmented=replace(segmented, algorithm=replace(segmented.algorithm, network=run))
+        )
+
+    others = [
+        with_run(digest="x"),
+        with_run(engine="torch 2.13.0"),
+        with_run(provider="cuda"),
+        with_run(precision="half"),
+        with_run(folds=("0",)),
+        with_run(mirrored_axes=()),
+        with_run(tiles=9),
+        replace(quantified, segmented=replace(segmented, organs=None)),
+        replace(
+            quantified,
+            segmented=replace(
+                segmented,
+                organs=replace(
+                    segmented.organs, algorithm=replace(segmented.organs.algorithm, model_digest="x")
+                ),
+            ),
+        ),
+    ]
+    assert len({identify(each, profile).digest for each in [quantified, *others]}) == len(others) + 1
+
+
+def test_the_time_that_a_network_took_changes_nothing(make, profile):
+    quantified = make(with_models=True)
+    algorithm = quantified.segmented.algorithm
+    slower = replace(algorithm, network=replace(algorithm.network, times_s={"network": 9.0}, batch=1))
+    changed = replace(quantified, segmented=replace(quantified.segmented, algorithm=slower))
+    assert identify(changed, profile) == identify(quantified, profile)
+
+
 def test_time_is_the_latest_that_the_study_states(make, profile):
     late = make(header={"AcquisitionDate": "20240106", "AcquisitionTime": "000130.5"})
     assert identify(make(), profile).time == datetime(2024, 1, 5, 10, 20)

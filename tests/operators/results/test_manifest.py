@@ -98,6 +98,41 @@ def test_input_without_a_study_lists_what_was_set_aside(tmp_path):
     assert content["study_instance_uid"] is None
 
 
+def test_models_organs_and_what_they_gave_are_stated(make, profile, tmp_path):
+    content = checked(write_results(make(with_models=True), (), FACTS, profile, tmp_path))
+    network = content["segmentation"]["network"]
+    assert (network["package"], network["sha256"]) == ("ours@1.0.0", "12" * 32)
+    assert (network["folds"], network["mirrored_axes"], network["tiles_skipped"]) == (["0", "1"], [0, 2], 3)
+    assert network["times_s"] == {"network": 1.5}
+    organs = content["organs"]
+    assert (organs["title"], organs["model_sha256"]) == ("Our organs", "34" * 32)
+    assert [(organ["name"], organ["volume_ml"]) for organ in organs["found"]] == [
+        ("kidney_left", pytest.approx(3 * 7 * 7 * 0.048)),
+        ("tail", pytest.approx(3 * 6 * 8 * 0.048)),
+    ]
+    assert content["removed"] == [
+        {
+            "organ": "urinary bladder",
+            "volume_ml": 0.288,
+            "suv_max_g_ml": 25.0,
+            "box_zyx": [[0, 2], [0, 3], [0, 1]],
+        }
+    ]
+    assert content["references"][0]["suv_mean_g_ml"] == 2.1
+    assert content["references"][0]["centre_lps_mm"] == [-80.0, -20.0, 10.0]
+    first, second = (lesion["site"] for lesion in content["lesions"])
+    assert (first["code"]["value"], first["side"]["meaning"], first["overlap"]) == ("64033007", "Left", 0.75)
+    assert (second["name"], second["code"], second["distance_mm"]) == ("tail", None, 0.0)
+
+
+def test_without_models_their_places_are_empty(make, profile, tmp_path):
+    content = checked(write_results(make(), (), FACTS, profile, tmp_path))
+    assert content["segmentation"]["network"] is None
+    assert content["organs"] is None
+    assert (content["removed"], content["references"]) == ([], [])
+    assert [lesion["site"] for lesion in content["lesions"]] == [None, None]
+
+
 def test_holds_no_patient_identity(make, profile, tmp_path):
     text = write_results(make(), (), FACTS, profile, tmp_path).read_text("utf-8")
     assert not any(secret in text for secret in ("Phantom", "Anna", "19600101", "1960-01-01", "Doe", '"P1"'))

@@ -93,6 +93,15 @@ def test_lesions_are_neoplasms_of_abnormal_structure(make, profile, tmp_path):
     assert segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == "108369006"
 
 
+def test_a_segment_has_its_lesions_site_with_its_side(make, profile, tmp_path):
+    segmentation, _ = written(make(with_models=True), profile, tmp_path)
+    with_code, without = segmentation.SegmentSequence
+    [region] = with_code.AnatomicRegionSequence
+    assert (region.CodeValue, region.CodeMeaning) == ("64033007", "Kidney")
+    assert region.AnatomicRegionModifierSequence[0].CodeMeaning == "Left"
+    assert "AnatomicRegionSequence" not in without
+
+
 def test_no_lesions_no_segmentation(make, profile, tmp_path):
     assert write_seg(make(centres=()), profile, tmp_path) == ()
     assert not list(tmp_path.iterdir())

@@ -141,6 +141,44 @@ def test_lesions_give_totals_in_words(make, profile, tmp_path):
     assert total.startswith("2 lesions, volume 7.78 ml")
 
 
+def test_a_lesion_has_its_site_with_its_side(make, profile, tmp_path):
+    report = read(write_srs(make(with_models=True), profile, tmp_path)[0])
+    with_code, without = report.content.get_volumetric_roi_measurement_groups()
+    [site] = with_code.finding_sites
+    assert (site.value.value, site.laterality.value) == ("64033007", "7771000")
+    assert without.finding_sites == []
+
+
+def test_the_algorithm_says_package_engine_device_and_precision(make, profile, tmp_path):
+    report = read(write_srs(make(with_models=True), profile, tmp_path)[0])
+    group = report.content.get_volumetric_roi_measurement_groups()[0]
+    said = {item.ConceptNameCodeSequence[0].CodeValue: item for item in group[0].ContentSequence}
+    assert said["111000"].ConceptCodeSequence[0].CodeValue == "123110"
+    for part in (
+        "device=cpu",
+        f"model_sha256={'12' * 32}",
+        "package=ours@1.0.0",
+        "engine=openvino 2026.4.1",
+        "provider=CPU",
+        "precision=single",
+        "folds=0, 1",
+        "mirrored_axes=z, x",
+    ):
+        assert part in said["111002"].TextValue
+
+
+def test_organs_removed_uptake_and_references_are_said_or_their_absence(make, profile, tmp_path):
+    said = texts(read(write_srs(make(with_models=True), profile, tmp_path)[0]))
+    assert said["TM015"][0].startswith("Our organs 2.0.0 (device cpu")
+    assert said["TM016"] == ["urinary bladder: 1 region, 0.29 ml, SUVmax 25.00 g/ml"]
+    assert said["TM017"] == ["liver: SUVmean 2.10 g/ml, SD 0.25 g/ml, 14.70 ml, placed by organs@2.0.0"]
+    assert "has been removed in part only" in said["121073"][0]
+    said = texts(read(write_srs(make(), profile, tmp_path)[0]))
+    assert said["TM015"] == ["None: no organ model was run."]
+    assert said["TM016"] == ["None."]
+    assert said["TM017"] == ["None: nothing placed them."]
+
+
 def test_observer_is_the_device(make, profile, tmp_path):
     report = read(write_srs(make(), profile, tmp_path)[0])
     (observer,) = report.content.get_observer_contexts(dictionary.DCM.Device)

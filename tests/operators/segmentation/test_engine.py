@@ -13,8 +13,11 @@ from operators.domain import Claim, Parameter, ReferenceRegion
 from operators.errors import SegmentationRefusal
 from operators.segmentation.devices import cuda_obstacle
 from operators.segmentation.engine import METHODS, choose_engine
+from operators.segmentation.site import SegmentationSite
 
 NEEDED = {"fixed_suv": {"threshold": 4.0}, "percent_suvmax": {}, "percist": {}, "qpsma": {}}
+
+CPU = SegmentationSite(device="cpu")
 
 
 @pytest.fixture
@@ -29,9 +32,9 @@ def refusal_of(call, *arguments):
 
 
 def test_unknown_method_is_refused_with_the_known_ones():
-    refusal = refusal_of(choose_engine, "magic", {}, "cpu")
+    refusal = refusal_of(choose_engine, "magic", {}, CPU)
     assert refusal.code == "METHOD_UNKNOWN"
-    assert "fixed_suv, percent_suvmax, percist, qpsma" in refusal.sentence
+    assert "fixed_suv, network, percent_suvmax, percist, qpsma" in refusal.sentence
 
 
 @pytest.mark.parametrize(
@@ -57,17 +60,21 @@ def test_unknown_method_is_refused_with_the_known_ones():
     ],
 )
 def test_bad_parameters_are_refused(name, parameters):
-    assert refusal_of(choose_engine, name, parameters, "cpu").code == "PARAMETER_INVALID"
+    assert refusal_of(choose_engine, name, parameters, CPU).code == "PARAMETER_INVALID"
 
 
 @pytest.mark.parametrize("tracer", ["fapi", "fdg", "psma", "sstr"])
 def test_the_methods_of_the_shipped_protocols_are_known_with_their_parameters(tracer):
     method = yaml.safe_load((files("app.protocols") / f"{tracer}.yaml").read_text("utf-8"))["method"]
-    assert choose_engine(method["name"], method["parameters"], "cpu").needs == ()
+    assert choose_engine(method["name"], method["parameters"], CPU).needs == ()
 
 
 def test_algorithm_says_every_parameter_given_or_default(volumes):
-    algorithm = choose_engine("percent_suvmax", {"percent": 50}, "auto", "1.2").segment(volumes, {}).algorithm
+    algorithm = (
+        choose_engine("percent_suvmax", {"percent": 50}, SegmentationSite(), "1.2")
+        .segment(volumes, {})
+        .algorithm
+    )
     assert algorithm.name == "percent_suvmax"
     assert algorithm.version == "1.2"
     assert algorithm.device == "cpu"
@@ -79,7 +86,7 @@ def test_algorithm_says_every_parameter_given_or_default(volumes):
 
 
 def test_version_is_that_of_the_installed_software(volumes):
-    engine = choose_engine("fixed_suv", {"threshold": 4}, "cpu")
+    engine = choose_engine("fixed_suv", {"threshold": 4}, CPU)
     assert engine.segment(volumes, {}).algorithm.version == operators.segmentation.engine.installed_version(
         "theramap"
     )
@@ -88,7 +95,7 @@ def test_version_is_that_of_the_installed_software(volumes):
 @pytest.mark.parametrize("name", ["fixed_suv", "percent_suvmax", "percist"])
 def test_masks_are_of_uptake_not_of_lesions(volumes, name):
     references = {"liver": ReferenceRegion("liver", 0.5, 0.1)}
-    segmented = choose_engine(name, NEEDED[name], "cpu").segment(volumes, references)
+    segmented = choose_engine(name, NEEDED[name], CPU).segment(volumes, references)
     assert segmented.claim is Claim.UPTAKE
     assert segmented.volumes is volumes
     assert segmented.mask.tolist() == [[[name == "percist", True, True]]]
@@ -96,7 +103,7 @@ def test_masks_are_of_uptake_not_of_lesions(volumes, name):
 
 @pytest.mark.parametrize("name", ["percist", "qpsma"])
 def test_methods_that_need_the_liver_decline_without_it(volumes, name):
-    engine = choose_engine(name, {}, "cpu")
+    engine = choose_engine(name, {}, CPU)
     assert engine.needs == ("liver",)
     refusal = refusal_of(engine.segment, volumes, {})
     assert refusal.code == "REFERENCE_MISSING"
@@ -107,13 +114,13 @@ def test_methods_that_need_the_liver_decline_without_it(volumes, name):
     ("mean", "sd"), [(0.0, 0.1), (-1.0, 0.1), (np.nan, 0.1), (2.0, np.nan), (2.0, -0.1), (np.inf, 1)]
 )
 def test_an_unusable_reference_is_refused(volumes, mean, sd):
-    engine = choose_engine("percist", {}, "cpu")
+    engine = choose_engine("percist", {}, CPU)
     liver = {"liver": ReferenceRegion("liver", mean, sd)}
     assert refusal_of(engine.segment, volumes, liver).code == "REFERENCE_INVALID"
 
 
 def test_qpsma_declines_without_a_bone_mask(volumes):
-    engine = choose_engine("qpsma", {}, "cpu")
+    engine = choose_engine("qpsma", {}, CPU)
     liver = {"liver": ReferenceRegion("liver", 4.0, 1.0)}
     assert refusal_of(engine.segment, volumes, liver).code == "BONE_MASK_MISSING"
 
@@ -129,5 +136,5 @@ def test_rules_not_read_in_their_source_say_so():
 
 @pytest.mark.skipif(cuda_obstacle() is None, reason="CUDA works here")
 def test_cuda_that_does_not_work_is_refused_even_where_it_has_no_use():
-    refusal = refusal_of(choose_engine, "fixed_suv", {"threshold": 4.0}, "cuda")
+    refusal = refusal_of(choose_engine, "fixed_suv", {"threshold": 4.0}, SegmentationSite(device="cuda"))
     assert refusal.code == "DEVICE_UNAVAILABLE"

@@ -1,0 +1,260 @@
+"""The ``theramap models`` commands: what models a site has, and how they come in and go out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+models = typer.Typer(
+    help="List, check, import and export model packages.", no_args_is_help=True, add_completion=False
+)
+
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--models",
+        help="Folder of packages in place of the settings' models.folder, HOLOSCAN_MODEL_PATH or models/.",
+    ),
+]
+Name = Annotated[str, typer.Argument(help="Of the package, as theramap models list has it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@models.command("list")
+def list_packages(folder: Folder = None) -> None:
+    """List the packages of the site, faulty ones with their fault."""
+    from rich.console import Console
+
+    from app.models.show import print_list
+    from operators.segmentation.package.store import packages_in
+
+    home = _existing(_folder(folder))
+    found = packages_in(home)
+    if not found:
+        typer.echo(f"no packages in {home}")
+        return
+    print_list(Console(), found)
+
+
+@models.command()
+def show(name: Name, json: AsJson = False, folder: Folder = None) -> None:
+    """Show all that a package says of itself: data, labels, quality, origin, how it runs."""
+    from rich.console import Console
+
+    from app.models.show import as_json, print_package
+    from operators.segmentation.package.errors import PackageError
+    from operators.segmentation.package.store import find_package
+
+    try:
+        package = find_package(_existing(_folder(folder)), name, verify=False)
+    except PackageError as error:
+        _fail(error.sentence)
+    if json:
+        typer.echo(as_json(package))
+    else:
+        print_package(Console(), package)
+
+
+@models.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Packages; by default all.")] = None,
+    folder: Folder = None,
+) -> None:
+    """Read every file of packages against its digest; exit code 1 when one is faulty."""
+    from operators.segmentation.package.errors import PackageError
+    from operators.segmentation.package.store import find_package, packages_in
+
+    home = _existing(_folder(folder))
+    found = names or packages_in(home)
+    faults = 0
+    for each in found:
+        try:
+            if isinstance(each, PackageError):
+                raise each
+            package = find_package(home, each if isinstance(each, str) else each.name)
+            typer.echo(f"{package.name}: good, digest {package.digest}")
+        except PackageError as error:
+            faults += 1
+            typer.echo(f"{error.package}: {error.code}: {error.sentence}", err=True)
+    typer.echo(f"{len(found)} packages, {faults} faulty")
+    raise typer.Exit(1 if faults else 0)
+
+
+@models.command("import")
+def import_package(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="nnU-Net v2 results folder (TotalSegmentator's and MOOSE's too), MONAI bundle, TorchScript, "
+            "ONNX, or a package that theramap exported.",
+        ),
+    ],
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="DIGEST", help="SHA-256 of a source that may be imported.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the package; by default from the source's.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="lesions or organs: what its labels are of.")] = "lesions",
+    orientation: Annotated[
+        str | None, typer.Option(help="Axes that the model was trained on, such as RAS; none: as stored.")
+    ] = None,
+    modality: Annotated[
+        list[str] | None, typer.Option(help="CT or PT: of each channel in order, where names do not tell.")
+    ] = None,
+    describe: Annotated[
+        Path | None, typer.Option(help="JSON: what a TorchScript or ONNX file does not say itself.")
+    ] = None,
+    tracer: Annotated[list[str] | None, typer.Option(help="fdg, psma, …: that it was trained for.")] = None,
+    licence: Annotated[str, typer.Option(help="Of the weights.")] = "",
+    training_data: Annotated[str, typer.Option(help="What it was trained on, for the card.")] = "",
+    citation: Annotated[str, typer.Option(help="How it is to be cited.")] = "",
+    configuration: Annotated[
+        str | None, typer.Option(help="nnU-Net: 3d_fullres, …, where there are several.")
+    ] = None,
+    fold: Annotated[list[str] | None, typer.Option(help="nnU-Net: folds; by default all.")] = None,
+    version: Annotated[str, typer.Option(help="Of the package, as 1.0.0.")] = "1.0.0",
+    replace: Annotated[bool, typer.Option(help="Take the place of a package of that name.")] = False,
+    unconfined: Annotated[
+        bool, typer.Option(help="Convert also where the system cannot confine the conversion.")
+    ] = False,
+    folder: Folder = None,
+) -> None:
+    """Convert a model into a package, in a sandbox, when the site allows its digest; exit code 2 when not."""
+    from app.models.foreign import Details, digest_of, import_model
+    from operators.errors import Refusal
+
+    settings = _settings()
+    details = Details(
+        configuration=configuration,
+        folds=tuple(fold) if fold else None,
+        version=version,
+        licence=licence,
+        training_data=training_data,
+        citation=citation,
+        tracers=tuple(tracer or ()),
+        replace=replace,
+        unconfined=unconfined,
+    )
+    try:
+        package = import_model(
+            source.absolute(),
+            _folder(folder, settings),
+            allowed={*settings.models.allowed, *(digest.lower() for digest in allow or ())},
+            name=name,
+            orientation=orientation,
+            describe=describe,
+            task=task,
+            modalities=modality,
+            details=details,
+        )
+    except Refusal as refusal:
+        if refusal.code == "SOURCE_NOT_ALLOWED":
+            _fail(_how_to_allow(source, digest_of(source)))
+        _fail(f"{refusal.code}: {refusal.sentence}")
+    except OSError as error:
+        _fail(f"import: {error}")
+    typer.echo(f"{package.identity} is in {package.folder}, digest {package.digest}")
+    typer.echo(f"Look at what it says of itself before it runs: theramap models show {package.name}")
+
+
+@models.command()
+def export(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE.zip", help="It must not exist.")],
+    folder: Folder = None,
+) -> None:
+    """Write a package as one zip; importing it elsewhere gives the same digest."""
+    from app.models.export import export_package
+    from operators.segmentation.package.errors import PackageError
+    from operators.segmentation.package.store import find_package
+
+    try:
+        package = find_package(_existing(_folder(folder)), name)
+        export_package(package, file)
+    except PackageError as error:
+        _fail(error.sentence)
+    except OSError as error:
+        _fail(f"export: {error}")
+    typer.echo(f"{package.identity} is in {file}, digest {package.digest}")
+
+
+@models.command()
+def quantise(
+    name: Name,
+    images: Annotated[
+        Path,
+        typer.Option(
+            help="A folder for each patient: PT.nii.gz (SUVbw), CT.nii.gz (HU), truth.nii.gz if there."
+        ),
+    ],
+    calibrate: Annotated[
+        list[str] | None, typer.Option(help="Patients that calibrate; by default the first. Others measure.")
+    ] = None,
+    tiles: Annotated[int, typer.Option(min=1, help="Most tiles to calibrate with.")] = 32,
+    folder: Folder = None,
+) -> None:
+    """Add int8 weights for the CPU and measure what they cost in Dice; up to 0.005 they may run."""
+    from app.models.quantise import quantise as quantise_package
+    from operators.errors import Refusal
+    from operators.segmentation.engines.choose import MOST_INT8_DICE_LOSS
+    from operators.segmentation.package.store import find_package
+
+    try:
+        package = find_package(_existing(_folder(folder)), name)
+        made = quantise_package(package, images, calibrate_on=calibrate or (), tiles=tiles, report=typer.echo)
+    except Refusal as refusal:
+        _fail(f"{refusal.code}: {refusal.sentence}")
+    except OSError as error:
+        _fail(f"quantise: {error}")
+    loss = made.int8_dice_loss
+    verdict = (
+        "may run" if loss is not None and loss <= MOST_INT8_DICE_LOSS else "stays off: it loses too much"
+    )
+    measured = "not measured" if loss is None else f"{loss:.4f}"
+    typer.echo(f"{made.identity}: mean loss of Dice {measured}; int8 {verdict}. New digest {made.digest}")
+
+
+def _folder(given: Path | None, settings: Settings | None = None) -> Path:
+    """Return the folder of packages, absolute: the option's, the settings', the environment's, ``models``."""
+    own = given or (settings or _settings()).models.folder
+    return (own or Path(os.environ.get("HOLOSCAN_MODEL_PATH") or "models")).absolute()
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        _fail(f"there is no folder {folder}; name the folder of packages with --models or models.folder")
+    return folder
+
+
+def _how_to_allow(source: Path, digest: str) -> str:
+    return (
+        f"{source} is not imported: it may hold code, and this site has not allowed it. Its SHA-256 is\n"
+        f"  {digest}\n"
+        "Compare it with what the model's author states. Then allow it this once:\n"
+        f"  theramap models import {quote(str(source))} --allow {digest}\n"
+        "or for the site, in the settings file:\n"
+        f"  models:\n    allowed: [{digest}]"
+    )
+
+
+def _settings() -> Settings:
+    from app.settings import SettingsError, read_settings
+
+    try:
+        return read_settings()
+    except SettingsError as error:
+        _fail(f"settings: {error}")
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(2)

@@ -1,0 +1,102 @@
+"""The part of results.json that says who computed what: algorithms, networks, organs and what they gave."""
+
+from __future__ import annotations
+
+from operators.domain import (
+    Algorithm,
+    Anatomy,
+    NetworkRun,
+    OrganMap,
+    ReferenceRegion,
+    RemovedUptake,
+    Site,
+    Volume,
+)
+from operators.results.json_values import Json, code_value, number
+from operators.segmentation.organs.boxes import label_boxes, label_volumes_ml
+
+
+def algorithm_content(algorithm: Algorithm) -> Json:
+    """Who computed a mask or a label map, and how."""
+    return {
+        "method": algorithm.name,
+        "title": algorithm.title,
+        "version": algorithm.version,
+        "parameters": [
+            {"name": parameter.name, "value": number(parameter.value), "unit": parameter.unit}
+            for parameter in algorithm.parameters
+        ],
+        "citation": algorithm.citation,
+        "device": algorithm.device,
+        "model_sha256": algorithm.model_digest,
+        "network": None if algorithm.network is None else _network(algorithm.network),
+    }
+
+
+def _network(run: NetworkRun) -> Json:
+    return {
+        "package": run.package,
+        "sha256": run.digest,
+        "engine": run.engine,
+        "provider": run.provider,
+        "device": run.device,
+        "precision": run.precision,
+        "folds": list(run.folds),
+        "mirrored_axes": list(run.mirrored_axes),
+        "tiles": run.tiles,
+        "tiles_skipped": run.tiles_skipped,
+        "batch": run.batch,
+        "times_s": {part: number(seconds) for part, seconds in run.times_s.items()},
+    }
+
+
+def organs_content(organs: OrganMap, pet: Volume) -> Json:
+    """The organs that were found; which others the model knows is its package's to say."""
+    volumes_ml = label_volumes_ml(organs.labels, label_boxes(organs.labels), pet.geometry)
+    return {
+        **algorithm_content(organs.algorithm),
+        "found": [
+            {**_anatomy(organs.anatomy[value]), "volume_ml": number(volume_ml)}
+            for value, volume_ml in volumes_ml.items()
+            if value in organs.anatomy
+        ],
+    }
+
+
+def _anatomy(anatomy: Anatomy) -> dict[str, object]:
+    return {"name": anatomy.name, "code": code_value(anatomy.code), "side": code_value(anatomy.side)}
+
+
+def removed_content(region: RemovedUptake) -> Json:
+    """A region that was taken away; its voxels are not told."""
+    return {
+        "organ": region.organ,
+        "volume_ml": number(region.volume_ml),
+        "suv_max_g_ml": number(region.suv_max),
+        "box_zyx": [[side.start, side.stop] for side in region.box],
+    }
+
+
+def reference_content(region: ReferenceRegion) -> Json:
+    """Uptake of a reference region, where it lies and what placed it."""
+    centre = region.centre_lps_mm
+    return {
+        "name": region.name,
+        "suv_mean_g_ml": number(region.suv_mean),
+        "suv_sd_g_ml": number(region.suv_sd),
+        "voxels": region.voxels,
+        "volume_ml": number(region.volume_ml),
+        "centre_lps_mm": None if centre is None else [number(mm) for mm in centre],
+        "source": region.source,
+    }
+
+
+def site_content(site: Site | None) -> Json | None:
+    """The organ that a lesion lies in or near."""
+    if site is None:
+        return None
+    return {
+        **_anatomy(site.anatomy),
+        "overlap": number(site.overlap),
+        "distance_mm": number(site.distance_mm),
+    }

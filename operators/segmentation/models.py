@@ -1,0 +1,150 @@
+"""Which model package runs for a task, and its run on a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from operators.domain import Algorithm, Note, Parameter, Volumes
+from operators.errors import SegmentationRefusal
+from operators.segmentation.package.errors import PackageError
+from operators.segmentation.package.types import Package, Task
+from operators.segmentation.site import AUTO, SegmentationSite
+
+if TYPE_CHECKING:
+    from operators.segmentation.network.types import Prediction
+
+_SETTING = {Task.LESIONS: "models.lesions", Task.ORGANS: "models.organs"}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The package for a task, or the reason why there is none."""
+
+    package: Package | None
+    reason: str
+    """Empty with a package; else a clause such as ``there is no model package for organs``."""
+    notes: tuple[Note, ...] = ()
+
+
+def choose_package(site: SegmentationSite, task: Task, tracer: str | None = None) -> Choice:
+    """Choose the package that the site names for a task, or the only one that fits.
+
+    Parameters
+    ----------
+    site : SegmentationSite
+    task : Task
+    tracer : str, optional
+        Name of the protocol that a package has to be made for; None: any.
+
+    Returns
+    -------
+    Choice
+        Its package's files have the digests that the package states.
+
+    Raises
+    ------
+    SegmentationRefusal
+        ``MODEL_AMBIGUOUS``: several fit and the site names none. ``MODEL_TASK_WRONG``: the named one is for
+        another task. A `PackageError`: the chosen one is broken, or the named one is not there.
+    """
+    name = site.lesions if task is Task.LESIONS else site.organs
+    if name != AUTO:
+        return _named(site, task, name, tracer)
+    wanted = f"{task} of the tracer {tracer}" if tracer else str(task)
+    found = _packages(site.models)
+    fitting = sorted(
+        (p for p in found if isinstance(p, Package) and p.task is task and tracer in (None, *p.tracers)),
+        key=lambda package: package.identity,
+    )
+    if len(fitting) > 1:
+        raise SegmentationRefusal(
+            "MODEL_AMBIGUOUS",
+            f"Several model packages are for {wanted}: {', '.join(p.identity for p in fitting)}. "
+            f"Name one in the setting {_SETTING[task]}.",
+        )
+    # one of the broken may have been meant for this task
+    broken = tuple(
+        Note("MODEL_PASSED_OVER", error.sentence) for error in found if isinstance(error, PackageError)
+    )
+    if not fitting:
+        return Choice(None, f"there is no model package for {wanted}", broken)
+    return Choice(_package(site, fitting[0].name), "", broken)
+
+
+def _named(site: SegmentationSite, task: Task, name: str, tracer: str | None) -> Choice:
+    package = _package(site, name)
+    if package.task is not task:
+        raise SegmentationRefusal(
+            "MODEL_TASK_WRONG",
+            f"The setting {_SETTING[task]} names the model package {package.identity}, which is for "
+            f"{package.task}, not for {task}.",
+        )
+    if tracer is None or tracer in package.tracers:
+        return Choice(package, "")
+    made_for = ", ".join(package.tracers) or "no tracer in particular"
+    sentence = (
+        f"The model package {package.identity}, which the settings name, was made for {made_for}, not for "
+        f"{tracer}."
+    )
+    return Choice(package, "", (Note("MODEL_OTHER_TRACER", sentence),))
+
+
+def _packages(folder: Path | None) -> tuple[Package | PackageError, ...]:
+    """The packages of a folder; one without any costs nothing, not even the import of their reader."""
+    if folder is None or not folder.is_dir() or not any(path.is_dir() for path in folder.iterdir()):
+        return ()
+    from operators.segmentation.package.store import packages_in  # noqa: PLC0415
+
+    return packages_in(folder)
+
+
+def _package(site: SegmentationSite, name: str) -> Package:
+    if site.models is None:
+        raise PackageError(name, "MODEL_MISSING", "no folder of model packages is set.")
+    from operators.segmentation.package.store import find_package  # noqa: PLC0415
+
+    return find_package(site.models, name)
+
+
+def predicted(package: Package, volumes: Volumes, site: SegmentationSite) -> tuple[Prediction, NDArray[Any]]:
+    """Run a package on a study.
+
+    Returns
+    -------
+    Prediction
+        On the grid of the input that the package names.
+    ndarray of uint8 or uint16, shape (z, y, x)
+        Its label map on the PET grid, by nearest neighbour.
+
+    Raises
+    ------
+    SegmentationRefusal
+        ``MODEL_INPUT_MISSING``: an image that the package needs is not there. Or what the run declines with.
+    """
+    # these load torch: only a study that runs a network waits for it
+    from operators.segmentation.network.grid import image_of, onto  # noqa: PLC0415
+    from operators.segmentation.network.predict import predict  # noqa: PLC0415
+
+    image = image_of(package, volumes)
+    prediction = predict(package, image, site.options())
+    return prediction, onto(prediction.labels, image.geometry, volumes.pet.geometry)
+
+
+def algorithm_of(
+    package: Package, name: str, parameters: tuple[Parameter, ...], prediction: Prediction
+) -> Algorithm:
+    """Who computed a package's label map, for results.json and the report."""
+    return Algorithm(
+        name=name,
+        title=package.title,
+        version=package.version,
+        parameters=parameters,
+        citation=package.citation,
+        device=prediction.run.device,
+        model_digest=package.digest,
+        network=prediction.run,
+    )

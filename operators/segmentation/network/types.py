@@ -1,0 +1,90 @@
+"""What goes into a prediction and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from operators.domain import Geometry, NetworkRun, Note
+from operators.segmentation.engines.names import EngineName, Precision
+from operators.segmentation.package.types import Shape, Triple
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a package is to be run. The defaults are the ones of `theramap run`."""
+
+    device: str = "auto"
+    engine: EngineName = EngineName.AUTO
+    precision: Precision = Precision.AUTO
+    mirroring: bool = False
+    """Over the axes that the package allows."""
+    folds: tuple[str, ...] | None = None
+    """None: all."""
+    step: float | None = None
+    """Of the tile; None: the package's."""
+    skip_air: bool = True
+    """Whether tiles without body are left out and the image is cropped to the body."""
+    labels: tuple[int, ...] | None = None
+    """Values of the label map to keep; None: all. The others become background."""
+    probabilities: bool = False
+    memory_bytes: int | None = None
+    """Most memory to take on the host; None: what is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What a package is run on: its inputs on one grid, in the order of the package's inputs."""
+
+    array: NDArray[np.float32]
+    """(channel, z, y, x) in the inputs' units, not normalised."""
+    geometry: Geometry
+    absent: tuple[int, ...] = ()
+    """Channels of optional inputs that the study lacks: zeros after normalisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A label map on the image's grid, and how it came about."""
+
+    labels: NDArray[Any]
+    """(z, y, x), uint8 or uint16; 0 is background."""
+    probabilities: NDArray[np.float16] | None
+    """(channel, z, y, x) when asked for, the last stage's channels."""
+    run: NetworkRun
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The way from the image's grid to the network's, so that it can be gone back.
+
+    Image (z, y, x) → oriented (axes permuted and flipped) → transposed → cropped → resampled.
+    """
+
+    image_shape: Shape
+    axes: tuple[int, int, int]
+    """Image axis of each axis of the network's frame: orientation and transposition together."""
+    flipped: tuple[bool, bool, bool]
+    """Of the network frame's axes: whether it runs against the image's."""
+    box: tuple[slice, slice, slice]
+    """Cropped part, in the network's frame before resampling."""
+    cropped_shape: Shape
+    cropped_spacing_mm: Triple
+    network_shape: Shape
+    network_spacing_mm: Triple
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a stage's networks slide over."""
+
+    array: torch.Tensor
+    """(channel, z, y, x), float32, on the session's device, normalised, on the network's grid."""
+    body: torch.Tensor | None
+    """(z, y, x), bool, on the CPU: where there is body; None: everywhere."""
+    way: Way

@@ -1,0 +1,91 @@
+"""The method ``network``: a lesion package's label map, as a mask on the PET grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from operators.domain import Claim, Parameter, ReferenceRegion, Segmented, Volumes
+from operators.errors import SegmentationRefusal
+from operators.segmentation import models
+from operators.segmentation.method import MIN_VOLUME, Engine, Method
+from operators.segmentation.organs.physiological import removed_regions
+from operators.segmentation.package.types import Package, Task
+from operators.segmentation.site import SegmentationSite
+from operators.segmentation.thresholds import left_out_note, without_small
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEngine:
+    """Runs the site's lesion package for the study's tracer."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    site: SegmentationSite
+    needs: tuple[str, ...] = ()
+
+    def segment(self, volumes: Volumes, references: Mapping[str, ReferenceRegion]) -> Segmented:  # noqa: ARG002
+        """Segment the lesions; what the package labels as physiological is listed as removed.
+
+        Only a package that parts physiological uptake from disease is taken at its word: the mask of any
+        other is of uptake until an organ model has looked at it.
+
+        Raises
+        ------
+        SegmentationRefusal
+            ``MODEL_MISSING``, ``MODEL_AMBIGUOUS``, or what the package or its run is refused for.
+        """
+        choice = models.choose_package(self.site, Task.LESIONS, volumes.selection.protocol.name)
+        if choice.package is None:
+            passed_over = "".join(f" {note.sentence}" for note in choice.notes)
+            raise SegmentationRefusal(
+                "MODEL_MISSING",
+                f"The segmentation method {self.name} needs a model, and {choice.reason}. Import one with "
+                f"theramap models import, or choose another method.{passed_over}",
+            )
+        package = choice.package
+        prediction, labels = models.predicted(package, volumes, self.site)
+        smallest_ml = {p.name: p.value for p in self.parameters}["min_volume_ml"]
+        mask, left_out = without_small(volumes.pet, np.isin(labels, _disease(package)), smallest_ml)
+        physiological = [label for label in package.labels if label.physiological]
+        removed = (
+            region
+            for label in physiological
+            for region in removed_regions(volumes.pet, labels == label.value, label.name)
+        )
+        return Segmented(
+            volumes=volumes,
+            mask=mask,
+            claim=Claim.LESION if physiological else Claim.UPTAKE,
+            algorithm=models.algorithm_of(package, self.name, self.parameters, prediction),
+            notes=(
+                *choice.notes,
+                *prediction.notes,
+                *left_out_note(left_out, "found by the network", smallest_ml),
+            ),
+            removed=tuple(removed),
+        )
+
+
+def _disease(package: Package) -> list[int]:
+    return [label.value for label in package.labels if not label.physiological]
+
+
+def _build(
+    method: Method, parameters: tuple[Parameter, ...], site: SegmentationSite, _version: str
+) -> Engine:
+    return NetworkEngine(method.name, parameters, site)
+
+
+METHODS = (
+    Method(
+        name="network",
+        title="Segmentation network",
+        citation="",  # the package's own
+        parameters=(MIN_VOLUME,),
+        build=_build,
+        accelerated=True,
+    ),
+)

@@ -1,0 +1,69 @@
+"""Organs on the PET grid, by the site's organ package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from operators.domain import Anatomy, Note, OrganMap, Volumes
+from operators.errors import SegmentationRefusal
+from operators.segmentation import models
+from operators.segmentation.package.terms import anatomy_of
+from operators.segmentation.package.types import Label, Package, Task
+from operators.segmentation.site import NONE, SegmentationSite
+
+METHOD = "organs"
+"""Name of the organs' algorithm in the results."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundOrgans:
+    """The organs, or the reason why there are none."""
+
+    organs: OrganMap | None
+    reason: str
+    """Empty with organs; else a clause such as ``there is no model package for organs``."""
+    notes: tuple[Note, ...] = ()
+
+
+def find_organs(volumes: Volumes, site: SegmentationSite) -> FoundOrgans:
+    """Segment the organs, when the site has a package for them.
+
+    A package that breaks down costs the organs, not the study: what follows from their absence is said.
+
+    Parameters
+    ----------
+    volumes : Volumes
+    site : SegmentationSite
+
+    Raises
+    ------
+    SegmentationRefusal
+        The settings do not say which of several packages to run, or name one that cannot be used.
+    """
+    if site.organs == NONE:
+        return FoundOrgans(None, "the settings ask for none")
+    choice = models.choose_package(site, Task.ORGANS)
+    if choice.package is None:
+        return FoundOrgans(None, choice.reason, choice.notes)
+    package = choice.package
+    try:
+        prediction, labels = models.predicted(package, volumes, site)
+    except SegmentationRefusal as refusal:
+        note = Note("ORGAN_MODEL_FAILED", refusal.sentence)
+        return FoundOrgans(None, f"the model package {package.identity} failed", (*choice.notes, note))
+    notes = (*choice.notes, *prediction.notes)
+    if not labels.any():
+        return FoundOrgans(None, f"the model package {package.identity} found no organ at all", notes)
+    algorithm = models.algorithm_of(package, METHOD, (), prediction)
+    return FoundOrgans(OrganMap(labels, _anatomy(package), algorithm), "", notes)
+
+
+def _anatomy(package: Package) -> dict[int, Anatomy]:
+    return {label.value: _place(label) for label in package.labels}
+
+
+def _place(label: Label) -> Anatomy:
+    """As the package codes it, else as its name says."""
+    if label.code is not None:
+        return Anatomy(label.name, label.code, label.side)
+    return anatomy_of(label.name)

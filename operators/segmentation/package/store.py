@@ -1,0 +1,61 @@
+"""The packages of a folder: each in a folder of its own name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from operators.segmentation.package.errors import PackageError
+from operators.segmentation.package.read import read_package
+from operators.segmentation.package.types import Package
+
+
+def packages_in(folder: Path) -> tuple[Package | PackageError, ...]:
+    """Read the ``model.json`` of every package of a folder, in the order of their names.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds a folder for each package. Hidden folders and files are passed over; an absent one holds none.
+
+    Returns
+    -------
+    tuple of Package or PackageError
+        A package that cannot be used is its error, and hides none of the others. Weights are not read.
+    """
+    if not folder.is_dir():
+        return ()
+    folders = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    return tuple(_package_or_error(each) for each in folders)
+
+
+def find_package(folder: Path, name: str, *, verify: bool = True) -> Package:
+    """Read the package of a name.
+
+    Raises
+    ------
+    PackageError
+        ``MODEL_MISSING`` with the names that there are, or what :func:`read_package` finds.
+    """
+    if not (folder / name).is_dir() or Path(name).name != name or name.startswith("."):
+        there = ", ".join(_name(each) for each in packages_in(folder)) or "none"
+        raise PackageError(name, "MODEL_MISSING", f"it is not in {folder}; packages there: {there}.")
+    return _of_its_name(folder / name, verify)
+
+
+def _package_or_error(folder: Path) -> Package | PackageError:
+    try:
+        return _of_its_name(folder, verify=False)
+    except PackageError as error:
+        return error
+
+
+def _of_its_name(folder: Path, verify: bool) -> Package:
+    package = read_package(folder, verify=verify)
+    if package.name != folder.name:
+        fault = f"it lies in the folder {folder.name}; the folder must have the package's name"
+        raise PackageError(package.name, "MODEL_INCONSISTENT", f"{fault}.")
+    return package
+
+
+def _name(each: Package | PackageError) -> str:
+    return each.name if isinstance(each, Package) else each.package

@@ -1,0 +1,46 @@
+"""How this site segments: where its models lie, which of them run, and on what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from operators.segmentation.engines.names import EngineName, Precision
+
+if TYPE_CHECKING:
+    from operators.segmentation.network.types import Options
+
+AUTO = "auto"
+NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationSite:
+    """The site's choices for the segmentation step; the defaults run no model."""
+
+    device: str = AUTO
+    """``auto``, ``cpu`` or ``cuda``."""
+    models: Path | None = None
+    """Folder of model packages."""
+    lesions: str = AUTO
+    """Package of the method ``network``: a name, or the only one made for the tracer."""
+    organs: str = AUTO
+    """Organ package: a name, ``none``, or the only one there is."""
+    engine: EngineName = EngineName.AUTO
+    precision: Precision = Precision.AUTO
+    mirroring: bool = False
+    memory_bytes: int | None = None
+    """Most host memory that a network's run may take; None: what is free."""
+
+    def options(self) -> Options:
+        """How a network is to be run; loads torch."""
+        from operators.segmentation.network.types import Options  # noqa: PLC0415
+
+        return Options(
+            device=self.device,
+            engine=self.engine,
+            precision=self.precision,
+            mirroring=self.mirroring,
+            memory_bytes=self.memory_bytes,
+        )

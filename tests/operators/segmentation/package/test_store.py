@@ -1,0 +1,65 @@
+"""Packages of a folder: a broken one is listed as its error and hides none of the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from operators.segmentation.package.errors import PackageError
+from operators.segmentation.package.store import find_package, packages_in
+from operators.segmentation.package.types import Package
+from operators.segmentation.package.write import write_package
+from tests.operators.segmentation.package.build import package
+
+
+def test_a_broken_package_hides_no_other(tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        write_package(package(tmp_path / name))
+    (tmp_path / "b").mkdir()
+    (tmp_path / ".part").mkdir()
+    (tmp_path / "README.md").touch()
+    first, broken, last = packages_in(tmp_path)
+    assert isinstance(first, Package)
+    assert isinstance(last, Package)
+    assert isinstance(broken, PackageError)
+    assert (first.name, broken.package, last.name) == ("a", "b", "c")
+
+
+def test_an_absent_folder_holds_none(tmp_path: Path) -> None:
+    assert packages_in(tmp_path / "nowhere") == ()
+
+
+def test_listing_reads_no_weights(tmp_path: Path) -> None:
+    made = write_package(package(tmp_path / "a"))
+    content = bytearray((made.folder / "fold_0.onnx").read_bytes())
+    content[-1] ^= 1
+    (made.folder / "fold_0.onnx").write_bytes(content)
+    (listed,) = packages_in(tmp_path)
+    assert isinstance(listed, Package)
+    with pytest.raises(PackageError, match="SHA-256"):
+        find_package(tmp_path, "a")
+
+
+def test_finds_by_name_and_says_what_there_is(tmp_path: Path) -> None:
+    write_package(package(tmp_path / "a"))
+    assert find_package(tmp_path, "a").name == "a"
+    with pytest.raises(PackageError, match="packages there: a") as caught:
+        find_package(tmp_path, "b")
+    assert (caught.value.code, caught.value.package) == ("MODEL_MISSING", "b")
+
+
+@pytest.mark.parametrize("name", ["../a", "a/..", ".", "..", ""])
+def test_a_path_is_no_name(tmp_path: Path, name: str) -> None:
+    write_package(package(tmp_path / "a"))
+    with pytest.raises(PackageError):
+        find_package(tmp_path, name)
+
+
+def test_a_package_lies_in_the_folder_of_its_name(tmp_path: Path) -> None:
+    write_package(package(tmp_path / "a")).folder.rename(tmp_path / "b")
+    (listed,) = packages_in(tmp_path)
+    assert isinstance(listed, PackageError)
+    assert listed.code == "MODEL_INCONSISTENT"
+    with pytest.raises(PackageError, match="folder b"):
+        find_package(tmp_path, "b")
