@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -36,7 +37,8 @@ def list_packages(folder: Folder = None) -> None:
     from operators.segmentation.package.store import packages_in
 
     home = _existing(_folder(folder))
-    found = packages_in(home)
+    with _refusals("list"):
+        found = packages_in(home)
     if not found:
         typer.echo(f"no packages in {home}")
         return
@@ -49,13 +51,10 @@ def show(name: Name, json: AsJson = False, folder: Folder = None) -> None:
     from rich.console import Console
 
     from app.models.show import as_json, print_package
-    from operators.segmentation.package.errors import PackageError
     from operators.segmentation.package.store import find_package
 
-    try:
+    with _refusals("show"):
         package = find_package(_existing(_folder(folder)), name, verify=False)
-    except PackageError as error:
-        _fail(error.sentence)
     if json:
         typer.echo(as_json(package))
     else:
@@ -72,17 +71,18 @@ def verify(
     from operators.segmentation.package.store import find_package, packages_in
 
     home = _existing(_folder(folder))
-    found = names or packages_in(home)
     faults = 0
-    for each in found:
-        try:
-            if isinstance(each, PackageError):
-                raise each
-            package = find_package(home, each if isinstance(each, str) else each.name)
-            typer.echo(f"{package.name}: good, digest {package.digest}")
-        except PackageError as error:
-            faults += 1
-            typer.echo(f"{error.package}: {error.code}: {error.sentence}", err=True)
+    with _refusals("verify"):
+        found = names or packages_in(home)
+        for each in found:
+            try:
+                if isinstance(each, PackageError):
+                    raise each
+                package = find_package(home, each if isinstance(each, str) else each.name)
+                typer.echo(f"{package.name}: good, digest {package.digest}")
+            except PackageError as error:
+                faults += 1
+                typer.echo(f"{error.package}: {error.code}: {error.sentence}", err=True)
     typer.echo(f"{len(found)} packages, {faults} faulty")
     raise typer.Exit(1 if faults else 0)
 
@@ -93,8 +93,8 @@ def import_package(
         Path,
         typer.Argument(
             metavar="PATH",
-            help="nnU-Net v2 results folder (TotalSegmentator's and MOOSE's too), MONAI bundle, TorchScript, "
-            "ONNX, or a package that theramap exported.",
+            help="nnU-Net v2 results folder (TotalSegmentator's and MOOSE's too) or MONAI bundle, as folder "
+            "or zip, TorchScript, ONNX, or a package that theramap exported.",
         ),
     ],
     allow: Annotated[
@@ -130,7 +130,7 @@ def import_package(
 ) -> None:
     """Convert a model into a package, in a sandbox, when the site allows its digest; exit code 2 when not."""
     from app.models.foreign import Details, digest_of, import_model
-    from operators.errors import Refusal
+    from app.models.request import ImportRefusal
 
     settings = _settings()
     details = Details(
@@ -144,24 +144,23 @@ def import_package(
         replace=replace,
         unconfined=unconfined,
     )
-    try:
-        package = import_model(
-            source.absolute(),
-            _folder(folder, settings),
-            allowed={*settings.models.allowed, *(digest.lower() for digest in allow or ())},
-            name=name,
-            orientation=orientation,
-            describe=describe,
-            task=task,
-            modalities=modality,
-            details=details,
-        )
-    except Refusal as refusal:
-        if refusal.code == "SOURCE_NOT_ALLOWED":
+    with _refusals("import"):
+        try:
+            package = import_model(
+                source,
+                _folder(folder, settings),
+                allowed={*settings.models.allowed, *(digest.lower() for digest in allow or ())},
+                name=name,
+                orientation=orientation,
+                describe=describe,
+                task=task,
+                modalities=modality,
+                details=details,
+            )
+        except ImportRefusal as refusal:
+            if refusal.code != "SOURCE_NOT_ALLOWED":
+                raise
             _fail(_how_to_allow(source, digest_of(source)))
-        _fail(f"{refusal.code}: {refusal.sentence}")
-    except OSError as error:
-        _fail(f"import: {error}")
     typer.echo(f"{package.identity} is in {package.folder}, digest {package.digest}")
     typer.echo(f"Look at what it says of itself before it runs: theramap models show {package.name}")
 
@@ -174,16 +173,11 @@ def export(
 ) -> None:
     """Write a package as one zip; importing it elsewhere gives the same digest."""
     from app.models.export import export_package
-    from operators.segmentation.package.errors import PackageError
     from operators.segmentation.package.store import find_package
 
-    try:
+    with _refusals("export"):
         package = find_package(_existing(_folder(folder)), name)
         export_package(package, file)
-    except PackageError as error:
-        _fail(error.sentence)
-    except OSError as error:
-        _fail(f"export: {error}")
     typer.echo(f"{package.identity} is in {file}, digest {package.digest}")
 
 
@@ -204,17 +198,12 @@ def quantise(
 ) -> None:
     """Add int8 weights for the CPU and measure what they cost in Dice; up to 0.005 they may run."""
     from app.models.quantise import quantise as quantise_package
-    from operators.errors import Refusal
     from operators.segmentation.engines.choose import MOST_INT8_DICE_LOSS
     from operators.segmentation.package.store import find_package
 
-    try:
+    with _refusals("quantise"):
         package = find_package(_existing(_folder(folder)), name)
         made = quantise_package(package, images, calibrate_on=calibrate or (), tiles=tiles, report=typer.echo)
-    except Refusal as refusal:
-        _fail(f"{refusal.code}: {refusal.sentence}")
-    except OSError as error:
-        _fail(f"quantise: {error}")
     loss = made.int8_dice_loss
     verdict = (
         "may run" if loss is not None and loss <= MOST_INT8_DICE_LOSS else "stays off: it loses too much"
@@ -239,11 +228,24 @@ def _how_to_allow(source: Path, digest: str) -> str:
     return (
         f"{source} is not imported: it may hold code, and this site has not allowed it. Its SHA-256 is\n"
         f"  {digest}\n"
-        "Compare it with what the model's author states. Then allow it this once:\n"
-        f"  theramap models import {quote(str(source))} --allow {digest}\n"
+        "Compare it with what the model's author states. Then allow it this once, in the same command:\n"
+        f"  --allow {digest}\n"
         "or for the site, in the settings file:\n"
         f"  models:\n    allowed: [{digest}]"
     )
+
+
+@contextmanager
+def _refusals(command: str) -> Iterator[None]:
+    """End a command, in a line and with exit code 2, by what it is refused for."""
+    from operators.errors import Refusal
+
+    try:
+        yield
+    except Refusal as refusal:
+        _fail(f"{refusal.code}: {refusal.sentence}")
+    except OSError as error:
+        _fail(f"{command}: {error}")
 
 
 def _settings() -> Settings:

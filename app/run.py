@@ -30,7 +30,6 @@ VERSIONED = (
     "torch",
 )
 
-
 MODELS_VARIABLE = "HOLOSCAN_MODEL_PATH"
 """Names the MAP's folder of models."""
 MODELS_FOLDER = Path("models")
@@ -142,12 +141,14 @@ def segmentation_site(settings: Settings, models: Path | None = None) -> Segment
     settings : Settings
         Their folder of models wins.
     models : Path, optional
-        The MAP's folder of models; by default that of ``HOLOSCAN_MODEL_PATH``, else ``models``.
+        The MAP's folder of models; by default that of ``HOLOSCAN_MODEL_PATH``, else ``models``. It need not
+        be there.
     """
     own = settings.models
+    of_map = models or Path(os.environ.get(MODELS_VARIABLE) or MODELS_FOLDER)
     return SegmentationSite(
         device=settings.device,
-        models=own.folder or models or Path(os.environ.get(MODELS_VARIABLE) or MODELS_FOLDER),
+        models=own.folder or (of_map if of_map.is_dir() else None),
         lesions=own.lesions,
         organs=own.organs,
         engine=own.engine,

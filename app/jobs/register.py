@@ -126,8 +126,7 @@ def _validator() -> Draft202012Validator:
 
 
 def _results(folder: Path, manifest: Mapping[str, Any], study_instance_uid: str) -> Iterator[NewResult]:
-    segmentation = manifest["segmentation"]
-    digest = segmentation["model_sha256"]
+    algorithm, models = _made_by(manifest)
     for entry in manifest["files"]:
         if entry["kind"] not in EXPECTED_CLASSES:
             continue  # pictures are no instances
@@ -153,9 +152,21 @@ def _results(folder: Path, manifest: Mapping[str, Any], study_instance_uid: str)
             series_instance_uid=stated["SeriesInstanceUID"],
             study_instance_uid=stated["StudyInstanceUID"],
             digest=entry["sha256"],
-            algorithm=f"{segmentation['method']} {segmentation['version']}",
-            model=f"{segmentation['method']}@{digest}" if digest else None,
+            algorithm=algorithm,
+            model=models,
         )
+
+
+def _made_by(manifest: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The algorithm, NAME VERSION, and every model package that had a part in it, NAME@DIGEST."""
+    segmentation = manifest["segmentation"]
+    networks = [part["network"] for part in (segmentation, manifest["organs"]) if part and part["network"]]
+    packages = ((network["package"].partition("@")[0], network["sha256"]) for network in networks)
+    models = " ".join(f"{name}@{digest}" for name, digest in packages)
+    name = segmentation["method"]
+    if segmentation["network"]:
+        name = segmentation["network"]["package"].partition("@")[0]
+    return f"{name} {segmentation['version']}", models or None
 
 
 def _header(path: Path) -> Dataset:

@@ -109,7 +109,7 @@ results = Table(
     Column("study_instance_uid", String, nullable=False),
     Column("digest", String, nullable=False),  # SHA-256 of the file
     Column("algorithm", String, nullable=False),
-    Column("model", String, index=True),  # NAME@DIGEST
+    Column("model", String, index=True),  # NAME@DIGEST of each, parted by spaces
     Column("withdrawn", String),  # superseded, recalled
 )
 

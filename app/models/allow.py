@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
@@ -25,6 +25,8 @@ PIECE = 1 << 20
 MOST_FILES = 4096
 MOST_BYTES = 64 << 30
 MOST_JSON_BYTES = 64 << 20
+CHECKPOINT = "checkpoint_final.pth"
+"""Of each fold of an nnU-Net folder: the last one of its training, which nnU-Net predicts with."""
 
 
 class Format(StrEnum):
@@ -49,25 +51,18 @@ class Source:
     """Whether the one file is an archive to be unpacked."""
 
 
-def digest_of(source: Path, checkpoint: str = "checkpoint_final.pth") -> str:
-    """Return the SHA-256 that allows a foreign model.
-
-    Parameters
-    ----------
-    source : Path
-        Folder or file.
-    checkpoint : str
-        nnU-Net: which checkpoint of each fold counts.
+def digest_of(source: Path) -> str:
+    """Return the SHA-256 that allows a foreign model, a folder or a file.
 
     Raises
     ------
     ImportRefusal
         ``SOURCE_MISSING``, ``SOURCE_UNKNOWN``, ``SOURCE_UNSAFE``.
     """
-    return take(recognise(source, checkpoint), None)
+    return take(recognise(source), None)
 
 
-def recognise(source: Path, checkpoint: str = "checkpoint_final.pth") -> Source:
+def recognise(source: Path) -> Source:
     """Find out what a source is, by its files' names and, for archives, their entries'.
 
     Raises
@@ -78,21 +73,23 @@ def recognise(source: Path, checkpoint: str = "checkpoint_final.pth") -> Source:
     if not source.exists():
         raise ImportRefusal("SOURCE_MISSING", f"There is no {source}.")
     if source.is_dir():
-        return _recognise_folder(source.resolve(), checkpoint)
+        return _recognise_folder(source.resolve())
+    if not source.is_file():
+        raise ImportRefusal("SOURCE_UNSAFE", f"{source.name} is neither a folder nor a plain file.")
     return _recognise_file(source)
 
 
-def _recognise_folder(source: Path, checkpoint: str) -> Source:
+def _recognise_folder(source: Path) -> Source:
     if (source / "model.json").is_file():
         return Source(Format.PACKAGE, source, _tree(source))
     if (source / "configs").is_dir():
         return Source(Format.BUNDLE, source, _tree(source))
     if (source / "plans.json").is_file():
         trainers = [source, *_former(source)]
-        return Source(Format.NNUNET, source.parent, _nnunet_files(source.parent, trainers, checkpoint))
+        return Source(Format.NNUNET, source.parent, _nnunet_files(source.parent, trainers))
     trainers = sorted(path.parent for path in source.glob("*/plans.json"))
     if trainers:
-        return Source(Format.NNUNET, source, _nnunet_files(source, trainers, checkpoint))
+        return Source(Format.NNUNET, source, _nnunet_files(source, trainers))
     # TotalSegmentator and MOOSE keep one data set in each folder of their results
     datasets = sorted(path.parents[1].name for path in source.glob("*/*/plans.json"))
     if datasets:
@@ -121,7 +118,7 @@ def _recognise_file(source: Path) -> Source:
     if any("/configs/" in f"/{entry}" for entry in entries):
         return Source(Format.BUNDLE, source.parent, name, zipped=True)
     if any(entry.endswith("plans.json") for entry in entries):
-        raise ImportRefusal("SOURCE_UNKNOWN", f"{source.name} is a zipped nnU-Net folder: unpack it first.")
+        return Source(Format.NNUNET, source.parent, name, zipped=True)
     if any(entry.endswith("/data.pkl") for entry in entries):
         raise ImportRefusal(
             "SOURCE_UNKNOWN",
@@ -130,7 +127,8 @@ def _recognise_file(source: Path) -> Source:
         )
     raise ImportRefusal(
         "SOURCE_UNKNOWN",
-        f"{source.name} is neither ONNX, TorchScript, a MONAI bundle nor a theramap package.",
+        f"{source.name} is neither ONNX, TorchScript, a MONAI bundle, a theramap package nor a zipped "
+        "nnU-Net folder.",
     )
 
 
@@ -151,11 +149,11 @@ def _entries(archive: Path) -> list[str]:
 def _former(trainer: Path) -> list[Path]:
     """Return the folders of the coarser networks that a cascade's trainer folder relies on."""
     _relative(trainer.parent, [trainer / "plans.json"])
-    plans = read_json(trainer / "plans.json")
+    configurations = read_json(trainer / "plans.json").get("configurations")
     head, mark, configuration = trainer.name.rpartition("__")
     former: list[Path] = []
-    while mark:
-        entry = plans.get("configurations", {}).get(configuration, {})
+    while mark and isinstance(configurations, dict):
+        entry = configurations.get(configuration)
         previous = entry.get("previous_stage") if isinstance(entry, dict) else None
         folder = trainer.parent / f"{head}__{previous}"
         if not isinstance(previous, str) or folder in former or not (folder / "plans.json").is_file():
@@ -165,13 +163,11 @@ def _former(trainer: Path) -> list[Path]:
     return former
 
 
-def _nnunet_files(root: Path, trainers: Iterable[Path], checkpoint: str) -> tuple[PurePosixPath, ...]:
-    if PurePosixPath(checkpoint).name != checkpoint or not checkpoint.endswith(".pth"):
-        raise ImportRefusal("SOURCE_UNKNOWN", f"{checkpoint!r} cannot be the name of a checkpoint.")
+def _nnunet_files(root: Path, trainers: Iterable[Path]) -> tuple[PurePosixPath, ...]:
     found = []
     for trainer in trainers:
         found += [trainer / name for name in ("plans.json", "dataset.json")]
-        found += sorted(trainer.glob(f"fold_*/{checkpoint}"))
+        found += trainer.glob(f"fold_*/{CHECKPOINT}")
     return _relative(root, [path for path in found if path.exists()])
 
 
@@ -191,7 +187,11 @@ def _tree(root: Path) -> tuple[PurePosixPath, ...]:
 
 
 def _relative(root: Path, paths: Collection[Path]) -> tuple[PurePosixPath, ...]:
-    """Return the paths relative to their root, in the order of their names."""
+    """Return the paths relative to their root, in the order of their names.
+
+    They are copied to these names, and lines of them make the digest: a name leads nowhere else, and holds
+    nothing that would end a line or be written in another way.
+    """
     if len(paths) > MOST_FILES:
         raise ImportRefusal("SOURCE_UNSAFE", f"{root.name} has more than {MOST_FILES} files.")
     for path in paths:
@@ -199,7 +199,10 @@ def _relative(root: Path, paths: Collection[Path]) -> tuple[PurePosixPath, ...]:
             raise ImportRefusal(
                 "SOURCE_UNSAFE", f"{path.name} in {root.name} is a link that leads out of it, or no file."
             )
-    return tuple(sorted(PurePosixPath(path.relative_to(root).as_posix()) for path in paths))
+        name = str(path.relative_to(root))
+        if ".." in path.parts or "\\" in name or not name.isprintable():
+            raise ImportRefusal("SOURCE_UNSAFE", f"{root.name} holds the unusable file name {name!a}.")
+    return tuple(sorted((PurePosixPath(path.relative_to(root)) for path in paths), key=str))
 
 
 def take(source: Source, into: Path | None) -> str:
@@ -215,29 +218,33 @@ def take(source: Source, into: Path | None) -> str:
     -------
     str
         SHA-256, 64 hexadecimal digits.
+
+    Raises
+    ------
+    ImportRefusal
+        ``SOURCE_UNSAFE``: it is too large.
     """
-    single = len(source.files) == 1 and (source.zipped or source.format in {Format.TORCHSCRIPT, Format.ONNX})
+    if sum((source.root / each).stat().st_size for each in source.files) > MOST_BYTES:
+        raise ImportRefusal("SOURCE_UNSAFE", f"{source.root.name} is larger than {MOST_BYTES >> 30} GiB.")
+    single = source.zipped or source.format in {Format.TORCHSCRIPT, Format.ONNX}
     lines = sha256()
     digest = ""
-    for relative in sorted(source.files, key=str):
+    for relative in source.files:
         digest = _take_file(source.root / relative, None if into is None else into / relative)
         lines.update(f"{digest}  {relative}\n".encode())
     return digest if single else lines.hexdigest()
 
 
 def _take_file(path: Path, target: Path | None) -> str:
+    if target is None:
+        with path.open("rb") as reader:
+            return file_digest(reader, "sha256").hexdigest()
     content = sha256()
-    if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("rb") as reader:
-        if target is None:
-            while piece := reader.read(PIECE):
-                content.update(piece)
-            return content.hexdigest()
-        with target.open("xb") as writer:
-            while piece := reader.read(PIECE):
-                content.update(piece)
-                writer.write(piece)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("rb") as reader, target.open("xb") as writer:
+        while piece := reader.read(PIECE):
+            content.update(piece)
+            writer.write(piece)
     return content.hexdigest()
 
 

@@ -100,9 +100,8 @@ def _importable(root: Path) -> Iterator[None]:
 
 def _read(root: Path, request: ImportRequest) -> Bundle:
     metadata = _metadata(root, request)
-    formats = metadata.get("network_data_format", {})
-    image = _described(formats.get("inputs", {}), "image", "inputs", request)
-    pred = _described(formats.get("outputs", {}), "pred", "outputs", request)
+    image = _described(metadata, "inputs", "image", request)
+    pred = _described(metadata, "outputs", "pred", request)
     inside, outside = int(image["num_channels"]), int(pred["num_channels"])
     parser = _parser(root, metadata, request)
     _check_evaluator(parser)
@@ -133,9 +132,13 @@ def _metadata(root: Path, request: ImportRequest) -> Mapping[str, Any]:
     return metadata
 
 
-def _described(ends: Mapping[str, Any], name: str, kind: str, request: ImportRequest) -> Mapping[str, Any]:
+def _described(
+    metadata: Mapping[str, Any], kind: str, name: str, request: ImportRequest
+) -> Mapping[str, Any]:
     """Return the description of the network's input or output."""
-    end = ends.get(name)
+    end: Any = metadata
+    for key in ("network_data_format", kind, name):
+        end = end.get(key) if isinstance(end, dict) else None
     if not isinstance(end, dict) or not isinstance(end.get("num_channels"), int):
         where = f"network_data_format, {kind}, {name}"
         raise PackageError(
@@ -190,10 +193,9 @@ def _network(
     root: Path, parser: ConfigParser, metadata: Mapping[str, Any], inside: int, request: ImportRequest
 ) -> Network:
     models = root / "models"
-    names = WEIGHTS if request.checkpoint.startswith("checkpoint_") else (request.checkpoint,)
-    path = next((models / name for name in names if (models / name).is_file()), None)
+    path = next((models / name for name in WEIGHTS if (models / name).is_file()), None)
     if path is None:
-        raise PackageError(request.name, INVALID, f"there is no models/{' or '.join(names)}.")
+        raise PackageError(request.name, INVALID, f"there is no models/{' or '.join(WEIGHTS)}.")
     if path.suffix == ".ts":
         return load_scripted(path)
     section = next((name for name in NETWORKS if name in parser), None)

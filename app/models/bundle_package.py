@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from app.models.bundle_network import Network, write_network
 from app.models.bundle_output import Output
 from app.models.bundle_transforms import Preprocessing, UnsupportedError
 from app.models.request import ImportRequest
+from app.models.words import line, text
 from operators.segmentation.package.check import UNITS
 from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.terms import anatomy_of
@@ -84,9 +86,9 @@ def write_bundle_package(bundle: Bundle, target: Path, request: ImportRequest) -
         folder=target,
         name=request.name,
         version=version if SEMANTIC.fullmatch(version) else request.version,
-        title=request.title or _text(said.get("name") or said.get("task"))[:200] or request.name,
+        title=line(_text(said.get("name") or said.get("task")) or request.name, 200),
         task=request.task,
-        description=request.description or _text(said.get("description")),
+        description=_text(said.get("description")),
         licence=request.licence or _text(said.get("license") or said.get("copyright")),
         training_data=request.training_data or _text(said.get("data_source")),
         citation=request.citation or "\n".join(_text(each) for each in said.get("references") or []),
@@ -170,7 +172,7 @@ def _channel_labels(bundle: Bundle) -> tuple[int, ...]:
 
 def _labels(bundle: Bundle, request: ImportRequest) -> tuple[Label, ...]:
     pairs = zip(_channel_labels(bundle), _channel_names(bundle), strict=True)
-    return tuple(_label(value, name, request.task) for value, name in pairs if value != 0)
+    return tuple(_label(value, line(name, 64), request.task) for value, name in pairs if value != 0)
 
 
 def _label(value: int, name: str, task: Task) -> Label:
@@ -196,7 +198,7 @@ def _modalities(bundle: Bundle, request: ImportRequest) -> tuple[Modality, ...]:
             request.name,
             UNDESCRIBED,
             f"metadata.json does not say which of CT and PET each of the {bundle.inside} input channels is; "
-            "name them (--modalities PT,CT).",
+            "name them (--modality, once for each channel in order: CT or PT).",
         )
     return known
 
@@ -242,8 +244,8 @@ def _check_unit(
 
 
 def _text(value: Any) -> str:
-    """Return a text of the bundle on one line, without what is no text."""
-    return " ".join(value.split()) if isinstance(value, str) else ""
+    """Return a text of the bundle, without what is no text."""
+    return text(value) if isinstance(value, str) else ""
 
 
 def _quality(said: Mapping[str, Any]) -> tuple[Quality, ...]:
@@ -251,7 +253,7 @@ def _quality(said: Mapping[str, Any]) -> tuple[Quality, ...]:
     metrics = said.get("eval_metrics") or {}
     data = "as the bundle's author states it"
     return tuple(
-        Quality(_text(name), float(value), "1", data)
+        Quality(line(name, 200), float(value), "1", data)
         for name, value in metrics.items()
-        if isinstance(value, int | float) and _text(name)
+        if isinstance(value, int | float) and math.isfinite(value)
     )

@@ -39,7 +39,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ``CHECKPOINT_UNSAFE``: it wants to call something that weights do not need.
         ``CHECKPOINT_DAMAGED``: it is no nnU-Net checkpoint, or its weights are not finite.
     """
-    content = _load(path)
+    content = load_weights(path)
     where = f"{path.parent.name}/{path.name}"
     weights = content.get("network_weights") if isinstance(content, dict) else None
     trainer = content.get("trainer_name") if isinstance(content, dict) else None
@@ -56,7 +56,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def _load(path: Path) -> Any:
+def load_weights(path: Path) -> Any:
+    """Load what ``torch.save`` wrote as weights only.
+
+    Raises
+    ------
+    ImportRefusal
+        ``CHECKPOINT_UNSAFE`` or ``CHECKPOINT_DAMAGED``.
+    """
     try:
         with torch.serialization.safe_globals(_numbers()):
             return torch.load(

@@ -57,7 +57,7 @@ def tile_of(stage: Mapping[str, Any]) -> tuple[int, ...]:
         or not isinstance(size, list)
         or len(size) != 3
         or not all(isinstance(extent, int) and 0 < extent <= 1024 for extent in size)
-        or not isinstance(stage.get("channels_in"), int)
+        or stage.get("channels_in") not in range(1, 1025)
     ):
         raise ImportRefusal(
             "DESCRIPTION_INVALID",
@@ -83,14 +83,11 @@ def write_described(format_name: str, target: Path, request: ImportRequest) -> P
     stage["weights"] = [{key: value for key, value in weights.items() if value is not None}]
     given = dict(request.describe or {})
     texts = {
-        key: getattr(request, key) or given.get(key) or default
-        for key, default in (
-            ("title", request.name),
-            ("description", ""),
-            ("licence", "not stated"),
-            ("training_data", ""),
-            ("citation", ""),
-        )
+        "title": given.get("title") or request.name,
+        "description": given.get("description") or "",
+        "licence": request.licence or given.get("licence") or "not stated",
+        "training_data": request.training_data or given.get("training_data") or "",
+        "citation": request.citation or given.get("citation") or "",
     }
     content = {
         "task": request.task.value,

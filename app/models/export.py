@@ -49,7 +49,12 @@ def export_package(package: Package, path: Path) -> None:
 
 def _contents(package: Package) -> list[str]:
     papers = [name for name in (MODEL_FILE, METADATA_FILE, CARD_FILE) if (package.folder / name).is_file()]
-    licences = [path.name for pattern in LICENCES for path in package.folder.glob(pattern) if path.is_file()]
+    licences = [
+        path.name
+        for pattern in LICENCES
+        for path in package.folder.glob(pattern)
+        if path.is_file() and not path.is_symlink()
+    ]
     return sorted({*papers, *licences, *(file.path for file in files_of(package))})
 
 

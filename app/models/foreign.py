@@ -40,10 +40,7 @@ class Details:
     configuration: str | None = None
     """nnU-Net: ``3d_fullres``, where a data set's folder holds several."""
     folds: tuple[str, ...] | None = None
-    checkpoint: str = "checkpoint_final.pth"
     version: str = "1.0.0"
-    title: str = ""
-    description: str = ""
     licence: str = ""
     training_data: str = ""
     citation: str = ""
@@ -73,7 +70,7 @@ def import_model(
     ----------
     source : Path
         nnU-Net results folder (a trainer's, or a data set's), TotalSegmentator's or MOOSE's folder of one
-        data set, MONAI bundle (folder or zip), TorchScript, ONNX, theramap package (folder or zip).
+        data set, MONAI bundle, theramap package (each as folder or zip), TorchScript, ONNX.
     target_folder : Path
         Folder of packages, made when it is not there.
     allowed : collection of str
@@ -106,8 +103,10 @@ def import_model(
         Files cannot be read or written.
     """
     details = details or Details()
+    # the child works in another folder, where relative paths would mean something else
+    source, target_folder = source.absolute(), target_folder.absolute()
+    recognised = recognise(source)
     target_folder.mkdir(parents=True, exist_ok=True)
-    recognised = recognise(source, details.checkpoint)
     _clear(target_folder)
     work = target_folder / f"{WORK}{secrets.token_hex(8)}"
     work.mkdir(mode=0o700)
@@ -171,10 +170,7 @@ def _request(
             modalities=None if modalities is None else tuple(Modality(each.upper()) for each in modalities),
             configuration=details.configuration,
             folds=details.folds,
-            checkpoint=details.checkpoint,
             describe=None if describe is None else read_json(describe),
-            title=details.title,
-            description=details.description,
             licence=details.licence,
             training_data=details.training_data,
             citation=details.citation,
@@ -228,6 +224,8 @@ def _convert(recognised: Source, work: Path, request: ImportRequest, details: De
         unpacked = work / "unpacked"
         unpacked.mkdir()
         source = unpack(source / recognised.files[0], unpacked)
+        if recognised.format is Format.NNUNET:
+            source = recognise(source).root
     finished = run_confined(
         PROGRAM,
         payload_of(recognised.format.value, source, target, request, THREADS),

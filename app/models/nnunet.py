@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.models.allow import read_json
+from app.models.allow import CHECKPOINT, read_json
 from app.models.checkpoint import Checkpoint, load_checkpoint, write_weights
 from app.models.nnunet_labels import LabelScheme, labels_of, read_labels
 from app.models.nnunet_plans import (
@@ -189,15 +189,14 @@ def _stage(
 def _folds(folder: Path, request: ImportRequest) -> tuple[tuple[str, Path], ...]:
     """Return the folds to take with their checkpoints: those asked for, or each there is but ``all``."""
     found = {
-        path.parent.name.removeprefix("fold_"): path
-        for path in sorted(folder.glob(f"fold_*/{request.checkpoint}"))
+        path.parent.name.removeprefix("fold_"): path for path in sorted(folder.glob(f"fold_*/{CHECKPOINT}"))
     }
     wanted = request.folds or tuple(name for name in found if name != "all") or tuple(found)
     absent = [name for name in wanted if name not in found]
     if absent or not wanted:
         raise ImportRefusal(
             "FOLDS_MISSING",
-            f"{folder.name} has no {request.checkpoint} for fold {', '.join(absent) or 'any'}; there are: "
+            f"{folder.name} has no {CHECKPOINT} for fold {', '.join(absent) or 'any'}; there are: "
             f"{', '.join(found) or 'none'}.",
         )
     return tuple((name, found[name]) for name in wanted)
@@ -277,9 +276,9 @@ def _package(
         folder=target,
         name=request.name,
         version=request.version,
-        title=line(request.title or f"{dataset} ({trained.name})", 200),
+        title=line(f"{dataset} ({trained.name})", 200),
         task=request.task,
-        description=text(request.description or (described if isinstance(described, str) else "")),
+        description=text(described if isinstance(described, str) else ""),
         licence=text(
             request.licence
             or trained.dataset.get("licence")

@@ -293,7 +293,7 @@ def _modalities(names: list[str]) -> tuple[Modality, ...]:
         raise ImportRefusal(
             "MODALITIES_NEEDED",
             f"What the model's channels are cannot be told from their names ({', '.join(names)}). Say it "
-            "with --modalities, one of CT and PT for each channel in that order.",
+            "with --modality, once for each channel in that order: CT or PT.",
         )
     return tuple(each for each in found if each is not None)
 

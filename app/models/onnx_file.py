@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from app.models.describe import WEIGHTS_FILE, described_stage, tile_of, write_described
 from app.models.onnx_export import INPUT, OUTPUT, TOLERANCE, run_onnx
 from app.models.request import ImportRefusal, ImportRequest
+from operators.segmentation.package.onnx_check import graphs_of
 from operators.segmentation.package.types import Package
 
 OPSETS = range(9, 23)
@@ -71,14 +72,17 @@ def _name_ends(graph: onnx.GraphProto) -> None:
     if len(inputs) != 1 or len(graph.output) != 1:
         raise ImportRefusal("SOURCE_UNSUITABLE", "The ONNX file must have one input and one output.")
     names = {inputs[0].name: INPUT, graph.output[0].name: OUTPUT}
-    used = {name for node in graph.node for name in (*node.input, *node.output)}
+    # branches and loops are graphs inside, which see the names of the graph around them
+    nested = tuple(graphs_of(graph))
+    used = {name for each in nested for node in each.node for name in (*node.input, *node.output)}
     # a name that is taken inside gives way
     names |= {name: f"{name}_inside" for name in {INPUT, OUTPUT} & used - names.keys()}
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    for each in (*graph.initializer, *graph.value_info, *graph.input, *graph.output):
-        each.name = names.get(each.name, each.name)
+    for inner in nested:
+        for node in inner.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+            node.output[:] = [names.get(name, name) for name in node.output]
+        for each in (*inner.initializer, *inner.value_info, *inner.input, *inner.output):
+            each.name = names.get(each.name, each.name)
     for end in (inputs[0], graph.output[0]):
         axes = end.type.tensor_type.shape.dim
         if len(axes):

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from operators.segmentation.engines.names import EngineName, Precision
 from operators.segmentation.network.predict import predict
 from operators.segmentation.network.types import Options
 from operators.segmentation.package.form import content_of, digest_of
-from operators.segmentation.package.types import Package, Quality, Weights
+from operators.segmentation.package.types import File, Package, Quality, Weights
 from operators.segmentation.package.write import file_of, write_package
 
 MEASURE = "Dice loss of int8 weights"
@@ -147,12 +148,20 @@ def _candidate(
         name = f"weights/int8_{weights.fold}"
         write_int8(_onnx(package, weights), tiles, recipe, folder / f"{name}.xml")
         graph, numbers = file_of(folder, f"{name}.xml"), file_of(folder, f"{name}.bin")
+        # named by what is in them: they never take the place of other weights, which may be in use
+        named = f"{name}_{sha256(f'{graph.sha256}{numbers.sha256}'.encode()).hexdigest()[:8]}"
+        graph, numbers = _renamed(folder, graph, f"{named}.xml"), _renamed(folder, numbers, f"{named}.bin")
         made.append(replace(weights, int8=graph, int8_weights=numbers))
     # the engine runs no int8 whose loss was not measured, which is what is about to be done
     candidate = replace(
         package, folder=folder, stages=(replace(stage, weights=tuple(made)),), int8_dice_loss=0.0
     )
     return replace(candidate, digest=digest_of(content_of(candidate)))
+
+
+def _renamed(folder: Path, file: File, path: str) -> File:
+    (folder / file.path).rename(folder / path)
+    return replace(file, path=path)
 
 
 def _onnx(package: Package, weights: Weights) -> Path:
@@ -170,11 +179,11 @@ def _labels(package: Package, case: Case, precision: Precision) -> NDArray[Any]:
 def _write(
     package: Package, candidate: Package, recipe: Recipe, loss: Loss, calibrating: tuple[str, ...]
 ) -> Package:
-    for weights in candidate.stages[0].weights:
-        for file in (weights.int8, weights.int8_weights):
-            if file is not None:
-                (package.folder / file.path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(candidate.folder / file.path, package.folder / file.path)
+    """Bring the new files, then the ``model.json`` that names them; then the former files may go."""
+    made, former = _int8_paths(candidate), _int8_paths(package)
+    for path in made:
+        (package.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(candidate.folder / path, package.folder / path)
     row = Quality(
         measure=MEASURE,
         value=round(loss.mean, 5),
@@ -185,7 +194,7 @@ def _write(
         method=f"mean and range over images, against {loss.against}; {recipe.name}",
     )
     others = tuple(each for each in package.quality if each.measure != MEASURE)
-    return write_package(
+    written = write_package(
         replace(
             package,
             stages=candidate.stages,
@@ -193,6 +202,14 @@ def _write(
             quality=(*others, row),
         )
     )
+    for path in former - made:
+        (package.folder / path).unlink(missing_ok=True)
+    return written
+
+
+def _int8_paths(package: Package) -> set[str]:
+    forms = ((weights.int8, weights.int8_weights) for weights in package.stages[0].weights)
+    return {file.path for both in forms for file in both if file is not None}
 
 
 # -- the loss --------------------------------------------------------------------------------------

@@ -12,10 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from operators.errors import SegmentationRefusal
+from operators.segmentation.package.form import NAME
 from operators.segmentation.package.types import Modality, Task
-
-NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-"""As `package/model.schema.json` says."""
 
 
 class ImportRefusal(SegmentationRefusal):
@@ -50,12 +48,8 @@ class ImportRequest:
     """nnU-Net: the one of several configurations to convert; None: the only one."""
     folds: tuple[str, ...] | None = None
     """nnU-Net: such as ``("0", "all")``; None: every one that has a checkpoint."""
-    checkpoint: str = "checkpoint_final.pth"
-    """nnU-Net: file within each fold; MONAI: file within ``models/``, when it is not this default."""
     describe: Mapping[str, Any] | None = None
     """Draft of ``model.json`` (no files, no digests) for formats that do not describe themselves."""
-    title: str = ""
-    description: str = ""
     licence: str = ""
     training_data: str = ""
     citation: str = ""

@@ -25,8 +25,8 @@ from app.models.confine import NOT_CONFINED
 GIB = 1 << 30
 KEPT_OUTPUT = 64 << 10
 """Bytes of what the child says that are kept, from its end."""
-PRELUDE = ""
-"""Python run in the child before it is confined: tests take protections away with it."""
+ENTER = "from app.models.confine import enter\npayload = enter()\n"
+"""The child's first act, before anything foreign is opened."""
 _ROOT = Path(__file__).resolve().parents[2]
 _SYSTEM = (
     "/usr",
@@ -176,7 +176,7 @@ def run_confined(
         f"import sys\nsys.path = {paths!r}\n"
         # found now, since the folder that holds them cannot be listed later
         "import app.models, operators.segmentation\n"
-        f"{PRELUDE}from app.models.confine import enter\npayload = enter()\n"
+        f"{ENTER}"
     )
     child = subprocess.Popen(  # noqa: S603  our own interpreter and text
         [sys.executable, "-I", "-B", "-c", start + program],

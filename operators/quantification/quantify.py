@@ -13,10 +13,7 @@ from operators.segmentation.organs.sites import site_of
 MANY_LESIONS = 300
 """More regions than this are rarely disease and often noise or a threshold that is too low."""
 
-_WITHHELD = (
-    "the regions are uptake above a threshold, not lesions. Tumour totals, eligibility and response are "
-    "withheld."
-)
+_WITHHELD = "the regions are uptake, not lesions. Tumour totals, eligibility and response are withheld."
 _NOT_REMOVED = "Physiological uptake has not been removed"
 _REMOVED_IN_PART = "Physiological uptake has been removed in part only"
 

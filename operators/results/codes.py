@@ -19,8 +19,8 @@ PRIVATE_SCHEME: Final = "99THERAMAP"
 
 PRIVATE_DEFINITIONS: Final[dict[Code, str]] = {
     Code("TM001", PRIVATE_SCHEME, "Tracer uptake above threshold"): (
-        "A region whose standardised uptake value lies above a threshold. Physiological uptake has not been "
-        "removed: the region need not be disease."
+        "A region of raised tracer uptake, found by a threshold or by a network. Physiological uptake has "
+        "not been removed, or not wholly: the region need not be disease."
     ),
     Code("TM002", PRIVATE_SCHEME, "Intensity thresholding"): (
         "A family of algorithms that take the voxels above a fixed or relative intensity, and their "
@@ -99,13 +99,19 @@ def _term(term: domain.Code) -> Code:
     return Code(term.value, term.scheme, term.meaning[:64])
 
 
+IN_ORGAN_FROM: Final = 0.2
+"""A lesion with a smaller part in an organ touches it: a node beside a kidney is not of the kidney. A rib's
+lesion seldom has half of its voxels in the rib."""
+
+
 def place_of(lesion: Lesion) -> tuple[Code, Code | None] | None:
     """The organ that a lesion lies in and its side; None when nothing knows it or it has no code.
 
-    An organ that a lesion only lies near is no place of it: results.json names it, with the distance.
+    An organ that a lesion only touches or lies near is no place of it: results.json names it, with the
+    overlap or the distance.
     """
     site = lesion.site
-    if site is None or site.overlap == 0 or site.anatomy.code is None:
+    if site is None or site.overlap < IN_ORGAN_FROM or site.anatomy.code is None:
         return None
     side = site.anatomy.side
     return _term(site.anatomy.code), None if side is None else _term(side)

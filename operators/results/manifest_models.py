@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from operators.domain import (
     Algorithm,
     Anatomy,
@@ -68,13 +71,21 @@ def _anatomy(anatomy: Anatomy) -> dict[str, object]:
 
 
 def removed_content(region: RemovedUptake) -> Json:
-    """A region that was taken away; its voxels are not told."""
+    """A region that was taken away, with all that it takes to draw it back."""
     return {
         "organ": region.organ,
         "volume_ml": number(region.volume_ml),
         "suv_max_g_ml": number(region.suv_max),
         "box_zyx": [[side.start, side.stop] for side in region.box],
+        "runs": _runs(region.mask),
     }
+
+
+def _runs(mask: NDArray[np.bool_]) -> str:
+    """Lengths of a mask's runs in raster order, clear and set in turn, the first clear: ``0 3 2 1``."""
+    flat = np.concatenate([[False], mask.ravel()])  # so that the first run is clear
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    return " ".join(map(str, np.diff([0, *edges, mask.size]).tolist()))
 
 
 def reference_content(region: ReferenceRegion) -> Json:

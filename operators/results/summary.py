@@ -48,10 +48,11 @@ def impression(quantified: Quantified) -> str:
     """How much was found, in one or two sentences, without calling uptake disease."""
     count = len(quantified.lesions)
     is_uptake = quantified.segmented.claim is Claim.UPTAKE
+    above = "" if quantified.segmented.algorithm.network is not None else " above threshold"
+    noun = f"region of uptake{above}" if is_uptake else "lesion"
     if count == 0:
-        what = "region of uptake above the threshold" if is_uptake else "lesion"
-        return f"No {what}{_of_size(quantified)} was found."
-    noun = "region of uptake above threshold" if is_uptake else "lesion"
+        beside = " besides the physiological uptake that was removed" if quantified.segmented.removed else ""
+        return f"No {noun}{_of_size(quantified)} was found{beside}."
     plural = noun if count == 1 else noun.replace("region", "regions").replace("lesion", "lesions")
     found = (
         f"{count} {plural}; highest SUVmax {max(lesion.suv_max for lesion in quantified.lesions):.2f} g/ml."
@@ -81,9 +82,14 @@ def _described(algorithm: Algorithm) -> str:
 def _organs(quantified: Quantified) -> str:
     segmented = quantified.segmented
     if segmented.organs is None:
-        return "None: no organ model was run."
-    source = quantified.selection.protocol.physiological_source
-    return f"{_described(segmented.organs.algorithm)} Physiological organs: {source or 'none named'}"
+        return "None: no organs were segmented."
+    described = _described(segmented.organs.algorithm)
+    if segmented.algorithm.network is not None and segmented.claim is Claim.LESION:
+        return described  # the network has told physiological uptake, not the organs
+    protocol = quantified.selection.protocol
+    names = ", ".join(organ.name for organ in protocol.physiological) or "none named"
+    source = f" ({protocol.physiological_source})" if protocol.physiological_source else ""
+    return f"{described} Physiological uptake is expected in: {names}{source}"
 
 
 def _removed(regions: tuple[RemovedUptake, ...]) -> str:

@@ -49,7 +49,8 @@ def choose_package(site: SegmentationSite, task: Task, tracer: str | None = None
     ------
     SegmentationRefusal
         ``MODEL_AMBIGUOUS``: several fit and the site names none. ``MODEL_TASK_WRONG``: the named one is for
-        another task. A `PackageError`: the chosen one is broken, or the named one is not there.
+        another task. ``MODEL_FOLDER_MISSING``. A `PackageError`: the chosen one is broken, or the named one
+        is not there.
     """
     name = site.lesions if task is Task.LESIONS else site.organs
     if name != AUTO:
@@ -95,7 +96,14 @@ def _named(site: SegmentationSite, task: Task, name: str, tracer: str | None) ->
 
 def _packages(folder: Path | None) -> tuple[Package | PackageError, ...]:
     """The packages of a folder; one without any costs nothing, not even the import of their reader."""
-    if folder is None or not folder.is_dir() or not any(path.is_dir() for path in folder.iterdir()):
+    if folder is None:
+        return ()
+    if not folder.is_dir():
+        raise SegmentationRefusal(
+            "MODEL_FOLDER_MISSING",
+            f"The folder of model packages that the settings name, {folder}, is not there.",
+        )
+    if not any(path.is_dir() for path in folder.iterdir()):
         return ()
     from operators.segmentation.package.store import packages_in  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators.domain import Claim, Parameter, ReferenceRegion, Segmented, Volumes
+from operators.domain import Claim, Note, Parameter, ReferenceRegion, Segmented, Volumes
 from operators.errors import SegmentationRefusal
 from operators.segmentation import models
 from operators.segmentation.method import MIN_VOLUME, Engine, Method
@@ -29,15 +29,16 @@ class NetworkEngine:
     def segment(self, volumes: Volumes, references: Mapping[str, ReferenceRegion]) -> Segmented:  # noqa: ARG002
         """Segment the lesions; what the package labels as physiological is listed as removed.
 
-        Only a package that parts physiological uptake from disease is taken at its word: the mask of any
-        other is of uptake until an organ model has looked at it.
+        Only a package that parts physiological uptake from disease, and was made for the study's tracer, is
+        taken at its word: the mask of any other is of uptake until an organ model has looked at it.
 
         Raises
         ------
         SegmentationRefusal
             ``MODEL_MISSING``, ``MODEL_AMBIGUOUS``, or what the package or its run is refused for.
         """
-        choice = models.choose_package(self.site, Task.LESIONS, volumes.selection.protocol.name)
+        tracer = volumes.selection.protocol.name
+        choice = models.choose_package(self.site, Task.LESIONS, tracer)
         if choice.package is None:
             passed_over = "".join(f" {note.sentence}" for note in choice.notes)
             raise SegmentationRefusal(
@@ -55,18 +56,28 @@ class NetworkEngine:
             for label in physiological
             for region in removed_regions(volumes.pet, labels == label.value, label.name)
         )
+        parts_them = bool(physiological) and tracer in package.tracers
         return Segmented(
             volumes=volumes,
             mask=mask,
-            claim=Claim.LESION if physiological else Claim.UPTAKE,
+            claim=Claim.LESION if parts_them else Claim.UPTAKE,
             algorithm=models.algorithm_of(package, self.name, self.parameters, prediction),
             notes=(
                 *choice.notes,
                 *prediction.notes,
+                *(() if physiological else (_parts_nothing(package),)),
                 *left_out_note(left_out, "found by the network", smallest_ml),
             ),
             removed=tuple(removed),
         )
+
+
+def _parts_nothing(package: Package) -> Note:
+    return Note(
+        "MODEL_PARTS_NOTHING",
+        f"The model package {package.identity} has no label for physiological uptake: by itself, what it "
+        "finds is called uptake, not lesions.",
+    )
 
 
 def _disease(package: Package) -> list[int]:

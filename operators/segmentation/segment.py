@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from operators.domain import Job, Note, Protocol, Segmented, Volumes
+from operators.errors import SegmentationRefusal
 from operators.segmentation.engine import Engine, choose_engine
 from operators.segmentation.organs.find import find_organs
 from operators.segmentation.organs.references import place_references
@@ -38,7 +39,8 @@ def segment(volumes: Volumes, site: SegmentationSite) -> Segmented:
         return segmented
     if (name, parameters) == (protocol.method, protocol.method_parameters):
         segmented = replace(segmented, algorithm=replace(algorithm, citation=protocol.method_source))
-    if site.device == "cuda":
+    organs_ran_on = "cpu" if segmented.organs is None else segmented.organs.algorithm.device
+    if site.device == "cuda" and organs_ran_on == "cpu":
         note = Note("DEVICE_NOT_USED", f"The method {name} runs on the CPU; the device cuda was not used.")
         segmented = replace(segmented, notes=(*segmented.notes, note))
     return segmented
@@ -48,7 +50,13 @@ def _after_organs(engine: Engine, volumes: Volumes, site: SegmentationSite) -> S
     """A method that needs reference regions waits for the organs that these lie in."""
     found = find_organs(volumes, site)
     references, notes = place_references(volumes.pet, found.organs) if found.organs is not None else ((), ())
-    segmented = engine.segment(volumes, {region.name: region for region in references})
+    try:
+        segmented = engine.segment(volumes, {region.name: region for region in references})
+    except SegmentationRefusal as refusal:
+        sentences = [refusal.sentence, *(note.sentence for note in (*found.notes, *notes))]
+        if found.organs is None:
+            sentences.insert(1, f"No organs were segmented, because {found.reason}.")
+        raise SegmentationRefusal(refusal.code, " ".join(sentences), refusal.tag) from refusal
     return with_organs(replace(segmented, notes=(*segmented.notes, *notes)), found, references)
 
 

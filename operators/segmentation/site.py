@@ -22,7 +22,7 @@ class SegmentationSite:
     device: str = AUTO
     """``auto``, ``cpu`` or ``cuda``."""
     models: Path | None = None
-    """Folder of model packages."""
+    """Folder of model packages, which has to be there; None: there are none."""
     lesions: str = AUTO
     """Package of the method ``network``: a name, or the only one made for the tracer."""
     organs: str = AUTO

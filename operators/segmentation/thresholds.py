@@ -190,7 +190,7 @@ def _check_reference(method: str, name: str, region: ReferenceRegion | None) -> 
         raise SegmentationRefusal(
             "REFERENCE_MISSING",
             f"The segmentation method {method} needs the uptake of the {name} (mean and standard "
-            "deviation), and nothing has measured it: that takes an organ model. Choose another method.",
+            "deviation), and nothing has measured it: that takes an organ model, or another method.",
         )
     if not (0 < region.suv_mean < math.inf and 0 <= region.suv_sd < math.inf):
         raise SegmentationRefusal(

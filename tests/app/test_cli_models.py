@@ -79,6 +79,19 @@ def test_list_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert "there is no folder" in result.output
 
 
+@pytest.mark.parametrize("command", [["list"], ["verify"], ["show", "x"], ["export", "x", "x.zip"]])
+def test_a_folder_that_cannot_be_listed_ends_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    def denied(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    result = models(*command, home=tmp_path)
+    assert result.exit_code == 2
+    assert f"MODELS_UNREADABLE: The folder of model packages {tmp_path} cannot be read" in result.output
+
+
 def test_list_of_an_empty_folder(tmp_path: Path) -> None:
     result = models("list", home=tmp_path)
     assert result.exit_code == 0

@@ -21,7 +21,7 @@ from typing import Any
 import pydicom
 
 from app.demo.phantom import PhantomSpec, write_phantom
-from tests.benchmarks import load, queue_cost
+from tests.benchmarks import load, networks, queue_cost
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 THRESHOLD_SUV = 4.0
@@ -125,6 +125,11 @@ def main() -> None:
     queue_cost.own_cost(1000)
     queue_cost.two_workers(40, 0.5)
     load.run()
+    whole_body = networks.whole_body()
+    if whole_body is None:
+        print("\nnetworks not measured: the real whole-body PET is not beside the repository")
+    else:
+        networks.run(whole_body, 3, tuple(networks.WAYS))
 
 
 if __name__ == "__main__":

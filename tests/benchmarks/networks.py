@@ -1,7 +1,7 @@
 """The engine beside nnUNetPredictor: same weights, same real whole-body image, same run.
 
-``python -m tests.benchmarks.networks``. A 31 M parameter nnU-Net with random weights (its time does not depend
-on them), tiles of 128³, no mirroring in either. Each run is a process of its own, in turn, and ratios are
+``python -m tests.benchmarks.networks``. A 31 M parameter nnU-Net with random weights (its time does not
+depend on them), tiles of 128³, no mirroring in either. Each run is a process of its own, in turn, and ratios are
 taken pair by pair.
 """
 
@@ -13,6 +13,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,8 @@ from operators.domain import Series, Volume
 from operators.segmentation.package.types import Modality, Task
 from operators.study.headers import read_headers
 from operators.volume.build import build_pet
-from tests.nnunet_peer import Model, write_results
+from tests.nnunet_models import Model
+from tests.nnunet_peer import write_results
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LARGE = Model(
@@ -39,7 +41,7 @@ LARGE = Model(
     schemes=("ZScoreNormalization",),
     strides=(1, 2, 2, 2, 2, 2),
     features=(32, 64, 128, 256, 320, 320),
-    labels={"background": 0, "one": 1, "two": 2},
+    labels=(("background", 0), ("one", 1), ("two", 2)),
 )
 WAYS: dict[str, dict[str, Any]] = {
     "theramap, air skipped": {},
@@ -103,37 +105,49 @@ def dice(ours: Any, theirs: Any) -> float:
 
 
 def run(series: Path, repeats: int, ways: Sequence[str]) -> None:
+    """Print the comparison on a PET series."""
     with prepared(series) as (results, package, image):
         with np.load(image) as stored:
-            print(
-                f"\n### Networks: whole-body PET {stored['array'].shape[1:]} (z, y, x), 31 M parameters, 128³\n"
-            )
+            shape = stored["array"].shape[1:]
         labels = image.with_name("labels.npy")
         pairs: dict[str, list[tuple[Any, Any]]] = {way: [] for way in ways}
         for _ in range(repeats):
             theirs = measure("nnunet", results, image, labels, {})
             for way in ways:
                 pairs[way].append((theirs, measure("theramap", package, image, labels, WAYS[way])))
-    theirs = [pair[0] for pair in pairs[ways[0]]]
-    print(
-        "| | wall time, s | nnU-Net / this | peak memory, MiB | before the image, MiB | tiles (skipped) | worst Dice |"
-    )
+    print(f"\n### Networks: whole-body PET {shape} (z, y, x), 31 M parameters, tiles of 128³\n")
+    print("| | wall time, s | nnU-Net / this | peak, MiB | before the image | tiles (skipped) | worst Dice |")
     print("|---|---|---|---|---|---|---|")
-    print(
-        f"| nnUNetPredictor | {_spread(theirs, 'wall_s')} | 1 | {_spread(theirs, 'peak_mib')} | {_spread(theirs, 'imports_mib')} | | 1 |"
-    )
+    _row("nnUNetPredictor", [pair[0] for pair in pairs[ways[0]]], "1", "", "1")
     for way, found in pairs.items():
         ours = [pair[1] for pair in found]
         ratio = statistics.median(a["wall_s"] / b["wall_s"] for a, b in found)
         worst = min(dice(b["labels"], a["labels"]) for a, b in found)
-        print(
-            f"| {way} ({ours[0]['engine']}, {ours[0]['precision']}) | {_spread(ours, 'wall_s')} | {ratio:.2f} "
-            f"| {_spread(ours, 'peak_mib')} | {_spread(ours, 'imports_mib')} "
-            f"| {ours[0]['tiles']} ({ours[0]['skipped']}) | {worst:.4f} |"
-        )
+        tiles = f"{ours[0]['tiles']} ({ours[0]['skipped']})"
+        title = f"{way} ({ours[0]['engine']}, {ours[0]['precision']})"
+        _row(title, ours, f"{ratio:.2f}", tiles, f"{worst:.4f}")
     for way, found in pairs.items():
         times = found[-1][1]["times_s"]
         print(f"\n{way}: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in times.items()))
+
+
+def _row(title: str, records: Sequence[dict[str, Any]], ratio: str, tiles: str, worst: str) -> None:
+    wall, peak, before = (_spread(records, name) for name in ("wall_s", "peak_mib", "imports_mib"))
+    print(f"| {title} | {wall} | {ratio} | {peak} | {before} | {tiles} | {worst} |")
+
+
+def whole_body() -> Path | None:
+    """The real whole-body PET, unpacked once; None where the real images are not beside the repository."""
+    archive = REPOSITORY.parent / "shared" / "data" / "sts001_wholebody_pet.tar.xz"
+    folder = Path.home() / ".cache" / "theramap-bench" / "sts001_wholebody_pet"
+    if not folder.is_dir():
+        if not archive.is_file():
+            return None
+        part = folder.with_suffix(".part")
+        with tarfile.open(archive) as tar:
+            tar.extractall(part, filter="data")
+        part.rename(folder)
+    return folder / "STS_001" / "FDG_PET" / "image"
 
 
 def _spread(records: Sequence[dict[str, Any]], name: str) -> str:
@@ -143,12 +157,15 @@ def _spread(records: Sequence[dict[str, Any]], name: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("series", type=Path, help="Folder of a PET series.")
+    parser.add_argument("--series", type=Path, help="Folder of a PET series in place of STS_001's.")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     arguments = parser.parse_args()
     print(f"{date.today()}, {platform.machine()}, Python {platform.python_version()}")
-    run(arguments.series, arguments.repeats, arguments.ways)
+    series = arguments.series or whole_body()
+    if series is None:
+        sys.exit("not measured: the real whole-body PET is not beside the repository; name one with --series")
+    run(series, arguments.repeats, arguments.ways)
 
 
 if __name__ == "__main__":

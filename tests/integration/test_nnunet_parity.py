@@ -31,6 +31,9 @@ from operators.volume.build import build_ct, build_pet
 from tests import nnunet_peer as peer
 
 DICE = 0.998
+FEW = 1000
+DIFFERING = 2e-4
+"""Share of all voxels whose label may differ."""
 PROBABILITY = 1e-3
 STEPS = 1e-3
 """Part of all probabilities that may be farther apart where nnU-Net sums in half precision: its own differ
@@ -90,10 +93,16 @@ def imported(folder: Path, model: peer.Model, target: Path) -> Package:
 
 
 def dice(ours: Any, theirs: Any) -> dict[int, float]:
-    """By label; a label that is absent in both agrees."""
+    """By label; a label that is absent in both agrees.
+
+    Of a label with fewer than `FEW` voxels, which random weights may give, four voxels on ties would decide:
+    these are held by the share of all voxels that differ.
+    """
     found = {}
     for label in np.union1d(np.unique(ours), np.unique(theirs)):
         a, b = ours == label, theirs == label
+        if np.count_nonzero(b) < FEW and np.count_nonzero(a) < FEW:
+            continue
         found[int(label)] = 2.0 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
     return found
 
@@ -153,7 +162,8 @@ def both(
         f"{min(agreement.values()):.6f}, probabilities apart {apart.max():.1e}, beyond {PROBABILITY} in "
         f"{(apart > PROBABILITY).mean():.1e}"
     )
-    assert len(agreement) > 2
+    assert len(np.unique(theirs)) > 2
+    assert (ours.labels != theirs).mean() <= DIFFERING
     return agreement, apart
 
 

@@ -36,3 +36,4 @@ class NewResult:
     digest: str
     algorithm: str
     model: str | None
+    """Every model that had a part in it, as ``NAME@DIGEST``, parted by spaces."""

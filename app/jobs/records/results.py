@@ -72,15 +72,17 @@ class Results:
         Parameters
         ----------
         model : str
-            NAME@DIGEST of a model, NAME@VERSION of an algorithm (a threshold method has no model), or NAME
-            for all of them.
+            NAME@DIGEST of a model package, of lesions or of organs; NAME@VERSION of an algorithm (a threshold
+            method, or the package of lesions); or NAME for all of them.
         """
-        algorithm, model_of = results.c.algorithm, results.c.model
+        algorithm, models = results.c.algorithm, " " + results.c.model + " "
         if "@" in model:
-            match = or_(model_of == model, algorithm == " ".join(model.rsplit("@", 1)))
+            match = or_(
+                models.contains(f" {model} ", autoescape=True), algorithm == " ".join(model.rsplit("@", 1))
+            )
         else:
             match = or_(
-                model_of.startswith(f"{model}@", autoescape=True),
+                models.contains(f" {model}@", autoescape=True),
                 algorithm.startswith(f"{model} ", autoescape=True),
             )
         with self.engine.begin() as connection:

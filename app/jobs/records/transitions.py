@@ -52,7 +52,8 @@ def is_latest(connection: Connection, row: Row[Any]) -> bool:
 
 def is_recalled(connection: Connection, found: Sequence[NewResult], since_s: float) -> bool:
     """Whether the model or algorithm of a result was recalled after a time (seconds since 1970)."""
-    names = {name for one in found for name in (one.model, one.algorithm.replace(" ", "@", 1)) if name}
+    names = {one.algorithm.replace(" ", "@", 1) for one in found}
+    names |= {name for one in found for name in (one.model or "").split()}
     names |= {name.partition("@")[0] for name in names}
     query = select(meta.c.value).where(meta.c.key.in_([f"{RECALLED}{name}" for name in names]))
     return any(float(value) >= since_s for value in connection.execute(query).scalars())

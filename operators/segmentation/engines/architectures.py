@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -18,7 +19,9 @@ from operators.segmentation.package.types import Architecture
 
 MAX_STAGES = 12
 MAX_NUMBER = 8192
-"""Largest number of channels, blocks or voxels that an argument may ask for."""
+"""Largest number of channels or voxels that an argument may ask for."""
+MAX_BLOCKS = 64
+"""Most layers, blocks or units in a row: each is an object, and thousands take minutes to make."""
 
 
 class ArchitectureError(ValueError):
@@ -59,7 +62,7 @@ def build_network(
     _check(architecture.name, arguments, entry)
     try:
         network = entry.build(arguments, channels_in, channels_out, dimensions)
-    except (TypeError, ValueError, AssertionError, KeyError, IndexError, NotImplementedError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError) as error:
         # what a framework's own constructor says of arguments that do not fit one another
         raise ArchitectureError(f"{architecture.name}: {error}") from error
     return network.eval()
@@ -151,8 +154,8 @@ def _nnunet(blocks: str, arguments: Mapping[str, Any], dimensions: int) -> tuple
         features=_numbers(arguments, "features_per_stage", stages),
         kernels=_vectors(arguments, "kernel_sizes", stages, dimensions),
         strides=_vectors(arguments, "strides", stages, dimensions),
-        encoder_blocks=_numbers(arguments, blocks, stages),
-        decoder_blocks=_numbers(arguments, "n_conv_per_stage_decoder", stages - 1),
+        encoder_blocks=_numbers(arguments, blocks, stages, MAX_BLOCKS),
+        decoder_blocks=_numbers(arguments, "n_conv_per_stage_decoder", stages - 1, MAX_BLOCKS),
     )
     parts = unet.Parts(
         dimensions=dimensions,
@@ -173,9 +176,9 @@ def _plain_conv_unet(
     arguments: Mapping[str, Any], channels_in: int, channels_out: int, dimensions: int
 ) -> nn.Module:
     plan, parts = _nnunet("n_conv_per_stage", arguments, dimensions)
-    return unet.PlainConvUNet(
-        channels_in, channels_out, plan, parts, nonlinearity_first=_flag(arguments, "nonlin_first")
-    )
+    first = _flag(arguments, "nonlin_first")
+    encoder = unet.PlainEncoder(channels_in, plan, parts, first=first)
+    return unet.UNet(encoder, channels_out, plan, parts, first=first)
 
 
 def _residual_encoder_unet(
@@ -183,21 +186,20 @@ def _residual_encoder_unet(
 ) -> nn.Module:
     plan, parts = _nnunet("n_blocks_per_stage", arguments, dimensions)
     stem = arguments.get("stem_channels")
-    return unet.ResidualEncoderUNet(
-        channels_in, channels_out, plan, parts, stem=plan.features[0] if stem is None else int(stem)
-    )
+    stem = plan.features[0] if stem is None else int(stem)
+    return unet.UNet(unet.ResidualEncoder(channels_in, plan, parts, stem=stem), channels_out, plan, parts)
 
 
-def _numbers(arguments: Mapping[str, Any], key: str, count: int) -> tuple[int, ...]:
+def _numbers(arguments: Mapping[str, Any], key: str, count: int, most: int = MAX_NUMBER) -> tuple[int, ...]:
     """Read one whole number for each stage, or one for all of them."""
     value = arguments[key]
     numbers = [value] * count if isinstance(value, int) else value
     if (
         not isinstance(numbers, list | tuple)
         or len(numbers) != count
-        or not all(isinstance(number, int) and number > 0 for number in numbers)
+        or not all(isinstance(number, int) and 0 < number <= most for number in numbers)
     ):
-        raise ArchitectureError(f"{key} must be {count} positive whole numbers, not {value!r}")
+        raise ArchitectureError(f"{key} must be {count} whole numbers of 1 to {most}, not {value!r}")
     return tuple(numbers)
 
 
@@ -251,6 +253,9 @@ def _monai(
     """Build a MONAI network; its layer names are keys of MONAI's own factories, not imports."""
     from monai.networks import nets  # noqa: PLC0415  optional, and slow to import
 
+    for key in _BLOCK_COUNTS & arguments.keys():
+        if not _within(arguments[key], MAX_BLOCKS):
+            raise ArchitectureError(f"{class_name}'s {key} asks for more than {MAX_BLOCKS}")
     ours = {"spatial_dims": dimensions, "in_channels": channels_in, "out_channels": channels_out}
     for key, value in ours.items():
         if arguments.get(key, value) != value:
@@ -259,6 +264,11 @@ def _monai(
             )
     network: nn.Module = getattr(nets, class_name)(**{**_tuples(arguments), **ours})
     return network
+
+
+def _within(counts: Any, most: int) -> bool:
+    """Whether a number, or all numbers of a list, are at most so large."""
+    return all(count <= most for count in (counts if isinstance(counts, list | tuple) else (counts,)))
 
 
 def _tuples(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,18 +280,7 @@ def _tuples(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tupled(value) for key, value in arguments.items()}
 
 
-def _monai_unet(arguments: Mapping[str, Any], inside: int, out: int, dimensions: int) -> nn.Module:
-    return _monai("UNet", arguments, inside, out, dimensions)
-
-
-def _monai_dynunet(arguments: Mapping[str, Any], inside: int, out: int, dimensions: int) -> nn.Module:
-    return _monai("DynUNet", arguments, inside, out, dimensions)
-
-
-def _monai_segresnet(arguments: Mapping[str, Any], inside: int, out: int, dimensions: int) -> nn.Module:
-    return _monai("SegResNet", arguments, inside, out, dimensions)
-
-
+_BLOCK_COUNTS = frozenset({"num_res_units", "blocks_down", "blocks_up"})
 _SHAPE = frozenset({"spatial_dims", "in_channels", "out_channels"})
 ARCHITECTURES: Mapping[str, Entry] = {
     "PlainConvUNet": Entry(
@@ -291,7 +290,7 @@ ARCHITECTURES: Mapping[str, Entry] = {
         _residual_encoder_unet, _UNET_REQUIRED | {"n_blocks_per_stage"}, _UNET_OPTIONAL | {"stem_channels"}
     ),
     "UNet": Entry(
-        _monai_unet,
+        partial(_monai, "UNet"),
         frozenset({"channels", "strides"}),
         _SHAPE
         | {
@@ -306,14 +305,14 @@ ARCHITECTURES: Mapping[str, Entry] = {
         },
     ),
     "DynUNet": Entry(
-        _monai_dynunet,
+        partial(_monai, "DynUNet"),
         frozenset({"kernel_size", "strides", "upsample_kernel_size"}),
         _SHAPE
         | {"filters", "dropout", "norm_name", "act_name", "deep_supervision", "deep_supr_num", "res_block"}
         | {"trans_bias"},
     ),
     "SegResNet": Entry(
-        _monai_segresnet,
+        partial(_monai, "SegResNet"),
         frozenset(),
         _SHAPE
         | {"init_filters", "dropout_prob", "act", "norm", "num_groups", "use_conv_final", "blocks_down"}

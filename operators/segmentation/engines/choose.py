@@ -320,13 +320,15 @@ def _reason(error: EngineError) -> str:
 def _refused(package: Package, failures: list[tuple[Candidate, EngineError]]) -> Exception:
     """The refusal when nothing computes."""
     reasons = "; ".join(f"{place}: {reason}" for place, reason in _told(failures))
-    if all(isinstance(error, NotFiniteError) for _, error in failures):
+    # an engine that has no form of the weights to load says nothing about the model
+    tried = [error for _, error in failures if type(error) is not UnavailableError]
+    if tried and all(isinstance(error, NotFiniteError) for error in tried):
         return SegmentationRefusal(
             "MODEL_OUTPUT_NOT_FINITE",
             f"The model {package.identity} gives values that are infinite or not numbers ({reasons}). Its "
             "weights are damaged; import it again or use another model.",
         )
-    if all(isinstance(error, OutOfMemoryError) for _, error in failures):
+    if tried and all(isinstance(error, OutOfMemoryError) for error in tried):
         return OutOfMemoryError(reasons)
     return SegmentationRefusal(
         "ENGINE_UNAVAILABLE", f"The model {package.identity} cannot be computed here. {reasons}."

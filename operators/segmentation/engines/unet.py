@@ -182,11 +182,7 @@ class PlainEncoder(nn.Module):
         self.stages = nn.Sequential(*stages)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        features = []
-        for stage in self.stages:
-            image = stage(image)
-            features.append(image)
-        return features
+        return _features(self.stages, image)
 
 
 class ResidualEncoder(nn.Module):
@@ -206,12 +202,15 @@ class ResidualEncoder(nn.Module):
         self.stages = nn.Sequential(*stages)
 
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        image = self.stem(image)
-        features = []
-        for stage in self.stages:
-            image = stage(image)
-            features.append(image)
-        return features
+        return _features(self.stages, self.stem(image))
+
+
+def _features(stages: nn.Sequential, image: torch.Tensor) -> list[torch.Tensor]:
+    features = []
+    for stage in stages:
+        image = stage(image)
+        features.append(image)
+    return features
 
 
 class Decoder(nn.Module):
@@ -248,28 +247,21 @@ class Decoder(nn.Module):
         return logits
 
 
-class PlainConvUNet(nn.Module):
-    """nnU-Net's default network."""
+class UNet(nn.Module):
+    """An encoder and its decoder: nnU-Net's default network, or the one with a residual encoder."""
 
     def __init__(
-        self, inside: int, classes: int, plan: Plan, parts: Parts, *, nonlinearity_first: bool = False
+        self,
+        encoder: PlainEncoder | ResidualEncoder,
+        classes: int,
+        plan: Plan,
+        parts: Parts,
+        *,
+        first: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = PlainEncoder(inside, plan, parts, first=nonlinearity_first)
-        self.decoder = Decoder(self.encoder, classes, plan, parts, first=nonlinearity_first)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.decoder(self.encoder(image))
-        return logits
-
-
-class ResidualEncoderUNet(nn.Module):
-    """nnU-Net's network with a residual encoder."""
-
-    def __init__(self, inside: int, classes: int, plan: Plan, parts: Parts, *, stem: int) -> None:
-        super().__init__()
-        self.encoder = ResidualEncoder(inside, plan, parts, stem=stem)
-        self.decoder = Decoder(self.encoder, classes, plan, parts)
+        self.encoder = encoder
+        self.decoder = Decoder(encoder, classes, plan, parts, first=first)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.decoder(self.encoder(image))

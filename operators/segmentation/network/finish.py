@@ -225,15 +225,27 @@ class _Writer:
         x: _Axis,
     ) -> torch.Tensor:
         """Values (class, n) of single voxels."""
-        total = torch.zeros((), device=rows.device)
+        height, width = planes[0][0].values.shape[1:]
+        corners = [
+            (row[rows] * width + column[columns], row_weight[rows] * column_weight[columns])
+            for row, row_weight in y.sides()
+            for column, column_weight in x.sides()
+        ]
+        # the pixels around boundaries are few: taken once, each with its classes side by side
+        needed = torch.zeros(height * width, dtype=torch.bool, device=rows.device)
+        for index, _ in corners:
+            needed[index] = True
+        pixels = needed.nonzero().flatten()
+        place = torch.cumsum(needed, 0) - 1
+        between = torch.zeros((), device=rows.device)
         for plane, weight in planes:
-            flat = plane.values.flatten(1)
-            for row, row_weight in y.sides():
-                for column, column_weight in x.sides():
-                    index = row[rows] * plane.values.shape[2] + column[columns]
-                    factor = weight * row_weight[rows] * column_weight[columns]
-                    total = flat.index_select(1, index).float().mul_(factor).add_(total)
-        return self._typed(total, planes)
+            found = plane.values.flatten(1).index_select(1, pixels).float()
+            between = found.mul_(weight).add_(between)
+        between = between.t().contiguous()
+        total = torch.zeros((), device=rows.device)
+        for index, factor in corners:
+            total = between.index_select(0, place[index]).mul_(factor[:, None]).add_(total)
+        return self._typed(total.t().contiguous(), planes)
 
     def _whole(self, number: int, planes: list[tuple[_Plane, float]], y: _Axis, x: _Axis) -> torch.Tensor:
         """Keys of a whole plane, all of it interpolated; the probabilities are written as well."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from operators.domain import NetworkRun, Note
 from operators.errors import SegmentationRefusal
-from operators.segmentation.engines.choose import open_session
+from operators.segmentation.engines.choose import open_session, rest_sessions
 from operators.segmentation.engines.session import EngineError, Facts
 from operators.segmentation.network.finish import Finished, finish
 from operators.segmentation.network.fit import fit
@@ -74,6 +74,7 @@ def predict(package: Package, image: Image, options: Options) -> Prediction:
             former = _run_stage(package, stage, image, alone, former, book).labels
         last = package.stages[-1]
         finished = _run_stage(package, last, image, options, former, book)
+    rest_sessions()  # what comes after the network may need the memory
     if not finished.labels.any():
         book.notes.append(_found_nothing(package, book))
     return Prediction(

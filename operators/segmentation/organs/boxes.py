@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,3 +41,18 @@ def within(box: Box, outer: Box) -> Box:
     """A box as its place in another one that holds it."""
     z, y, x = (slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer, strict=True))
     return z, y, x
+
+
+def around(boxes: Iterable[Box]) -> Box:
+    """The smallest box that holds some boxes, one at least."""
+    z, y, x = (
+        slice(min(side.start for side in sides), max(side.stop for side in sides))
+        for sides in zip(*boxes, strict=True)
+    )
+    return z, y, x
+
+
+def overlap(one: Box, other: Box) -> Box | None:
+    """What two boxes have in common, if anything."""
+    z, y, x = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+    return (z, y, x) if all(side.start < side.stop for side in (z, y, x)) else None

@@ -22,7 +22,7 @@ _LEVELS = (
     r"pituitary.*|(lacrimal|parotid|submandibular).*",
     r"vertebrae?_C[1-7]|thyroid.*",
     r"vertebrae?_T[1-9]|heart.*|clavicula.*",
-    r"vertebrae?_T1[0-2]|liver|spleen|stomach|adrenal_glands?.*",
+    r"vertebrae?_T1[0-2]|liver|gallbladder|spleen|stomach|adrenal_glands?.*",
     r"vertebrae?_L[1-2]|kidneys?.*|pancreas|duodenum",
     r"vertebrae?_L[3-5]|small_bowel|small_intestine",
     r"sacrum|hips?.*|urinary_bladder|bladder|prostate",

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from operators.domain import Anatomy, Note, OrganMap, Volumes
 from operators.errors import SegmentationRefusal
 from operators.segmentation import models
+from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.terms import anatomy_of
 from operators.segmentation.package.types import Label, Package, Task
-from operators.segmentation.site import NONE, SegmentationSite
+from operators.segmentation.site import AUTO, NONE, SegmentationSite
 
 METHOD = "organs"
 """Name of the organs' algorithm in the results."""
@@ -28,7 +29,8 @@ class FoundOrgans:
 def find_organs(volumes: Volumes, site: SegmentationSite) -> FoundOrgans:
     """Segment the organs, when the site has a package for them.
 
-    A package that breaks down costs the organs, not the study: what follows from their absence is said.
+    A package that breaks down costs the organs, not the study: what follows from their absence is said. So
+    does one that is broken, unless the settings ask for it by name.
 
     Parameters
     ----------
@@ -38,11 +40,18 @@ def find_organs(volumes: Volumes, site: SegmentationSite) -> FoundOrgans:
     Raises
     ------
     SegmentationRefusal
-        The settings do not say which of several packages to run, or name one that cannot be used.
+        The settings do not say which of several packages to run, or name one, or a folder of them, that
+        cannot be used.
     """
     if site.organs == NONE:
         return FoundOrgans(None, "the settings ask for none")
-    choice = models.choose_package(site, Task.ORGANS)
+    try:
+        choice = models.choose_package(site, Task.ORGANS)
+    except PackageError as error:
+        if site.organs != AUTO:
+            raise
+        note = Note("ORGAN_MODEL_FAILED", error.sentence)
+        return FoundOrgans(None, f"the model package {error.package} cannot be used", (note,))
     if choice.package is None:
         return FoundOrgans(None, choice.reason, choice.notes)
     package = choice.package

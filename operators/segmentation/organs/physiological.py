@@ -1,4 +1,4 @@
-"""Physiological uptake: which organs of the protocol the model knows, and what of a mask lies in them."""
+"""Physiological uptake: which regions of a mask lie in the protocol's organs, and are taken away."""
 
 from __future__ import annotations
 
@@ -12,71 +12,14 @@ from scipy import ndimage
 
 from operators.domain import Box, Geometry, OrganMap, PhysiologicalOrgan, RemovedUptake, Volume
 from operators.segmentation.components import Components, component_maxima, draw, find_components
-from operators.segmentation.organs.boxes import grown, label_boxes, label_volumes_ml, within
-from operators.segmentation.organs.fieldofview import is_beyond_view
+from operators.segmentation.organs.boxes import around, grown, label_boxes, overlap, within
 
 REMOVED_FROM = 0.5
 """A region is physiological when this part of its voxels lies in such organs and their margins."""
 
-SPECK_ML = 0.1
-"""A label smaller than this is no organ: the smallest ones in question, the lacrimal glands, have 0.5 ml."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """How far an organ map accounts for the organs of a protocol."""
-
-    values: Mapping[str, tuple[int, ...]]
-    """Values of the label map by organ, of the organs with any label."""
-    unknown: tuple[str, ...]
-    """Organs of which the package lacks a part."""
-    not_found: tuple[str, ...]
-    """Names of parts that the package knows, and did not find where they should have been seen."""
-
-    @property
-    def is_complete(self) -> bool:
-        return not self.unknown and not self.not_found
-
-
-def coverage(wanted: tuple[PhysiologicalOrgan, ...], organs: OrganMap, geometry: Geometry) -> Coverage:
-    """Look up a protocol's organs in an organ map.
-
-    Parameters
-    ----------
-    wanted : tuple of PhysiologicalOrgan
-    organs : OrganMap
-    geometry : Geometry
-        Of the PET.
-    """
-    found = found_organs(organs, geometry)
-    known = {anatomy.name: value for value, anatomy in organs.anatomy.items()}
-    values: dict[str, tuple[int, ...]] = {}
-    unknown, not_found = [], []
-    for organ in wanted:
-        parts = [[known[name] for name in part.split("|") if name in known] for part in organ.labels]
-        values[organ.name] = tuple(dict.fromkeys(value for part in parts for value in part))
-        if not all(parts):
-            unknown.append(organ.name)
-        for part in filter(None, parts):
-            names = {organs.anatomy[value].name for value in part}
-            if not names & found.keys() and not is_beyond_view(min(names), found, geometry):
-                not_found.append(min(names))
-    kept = {name: numbers for name, numbers in values.items() if numbers}
-    return Coverage(kept, tuple(unknown), tuple(dict.fromkeys(not_found)))
-
-
-def found_organs(organs: OrganMap, geometry: Geometry) -> dict[str, Box]:
-    """The organs that are there, by name, with the boxes of their labels."""
-    boxes = label_boxes(organs.labels)
-    volumes_ml = label_volumes_ml(organs.labels, boxes, geometry)
-    return {
-        organs.anatomy[value].name: box
-        for value, box in boxes.items()
-        if value in organs.anatomy and volumes_ml[value] >= SPECK_ML
-    }
-
-
-# ---- removal -----------------------------------------------------------------------------------
+BEYOND_ML = 1.0
+"""So large a connected part of a removed region beyond the organs and margins may be disease of its own: a
+rim that breathing has left is thinner, a node or a rib that the organ's uptake runs into is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +33,9 @@ class Removal:
     names."""
     reaching_out: tuple[str, ...]
     """Of each removed region that continues beyond the organs and their margins: their names."""
+    undecided: int
+    """Regions that may be both: they stay though a part of them is in an organ itself, or are removed though
+    `BEYOND_ML` of them is not."""
 
 
 def remove_physiological(
@@ -116,23 +62,26 @@ def remove_physiological(
     """
     components = find_components(mask)
     maxima = component_maxima(pet, components)
+    places = _places(organs, wanted, values)
     kept = np.ones(len(components), np.bool_)
-    removed, touching, reaching_out = [], [], []
-    present = tuple(organ for organ in wanted if organ.name in values)
+    removed, touching, reaching_out, undecided = [], [], [], 0
     for index in range(len(components)):
         box, region = components.box(index), components.mask(index)
-        share = _share(box, region, organs, present, values, pet.geometry)
-        if share.voxels == 0:
+        share = _share(box, region, organs.labels, places, pet.geometry)
+        inside = int(np.count_nonzero(share.near))
+        if inside == 0:
             continue
-        if share.core == 0 or share.voxels < REMOVED_FROM * components.voxels[index]:
+        if share.core == 0 or inside < REMOVED_FROM * components.voxels[index]:
             touching.append(share.organs)
+            undecided += share.core > 0
             continue
         kept[index] = False
         removed.append(_region(pet, components, index, share.organs, float(maxima[index])))
-        if share.voxels < components.voxels[index]:
+        if inside < components.voxels[index]:
             reaching_out.append(share.organs)
+            undecided += _largest_ml(region & ~share.near, pet.geometry) >= BEYOND_ML
     without = mask if kept.all() else draw(components, kept)
-    return Removal(without, tuple(removed), tuple(touching), tuple(reaching_out))
+    return Removal(without, tuple(removed), tuple(touching), tuple(reaching_out), undecided)
 
 
 def removed_regions(pet: Volume, mask: NDArray[np.bool_], organ: str) -> Iterator[RemovedUptake]:
@@ -148,14 +97,42 @@ def _region(pet: Volume, components: Components, index: int, organ: str, suv_max
     return RemovedUptake(organ, components.box(index), components.mask(index), volume_ml, suv_max)
 
 
+def _largest_ml(mask: NDArray[np.bool_], geometry: Geometry) -> float:
+    return int(find_components(mask).voxels.max(initial=0)) * geometry.voxel_volume_ml
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An organ of the protocol in the label map."""
+
+    name: str
+    margin_mm: float
+    values: tuple[int, ...]
+    box: Box
+    """Of all its labels."""
+
+
+def _places(
+    organs: OrganMap, wanted: tuple[PhysiologicalOrgan, ...], values: Mapping[str, tuple[int, ...]]
+) -> tuple[_Place, ...]:
+    """Those of the wanted organs that were found."""
+    boxes = label_boxes(organs.labels)
+    found = ((organ, [value for value in values.get(organ.name, ()) if value in boxes]) for organ in wanted)
+    return tuple(
+        _Place(organ.name, organ.margin_mm, tuple(own), around(boxes[value] for value in own))
+        for organ, own in found
+        if own
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Share:
     """How much of a region is physiological organs'."""
 
-    voxels: int
-    """In the organs or their margins."""
+    near: NDArray[np.bool_]
+    """(z, y, x) in the region's box: its voxels in the organs or their margins."""
     core: int
-    """In the organs themselves."""
+    """Voxels in the organs themselves."""
     organs: str
     """Their names, the largest share first."""
 
@@ -163,37 +140,34 @@ class _Share:
 def _share(
     box: Box,
     region: NDArray[np.bool_],
-    organs: OrganMap,
-    present: tuple[PhysiologicalOrgan, ...],
-    values: Mapping[str, tuple[int, ...]],
+    labels: NDArray[Any],
+    places: tuple[_Place, ...],
     geometry: Geometry,
 ) -> _Share:
-    physiological = np.zeros_like(region)
-    core = np.isin(organs.labels[box][region], [value for own in values.values() for value in own])
+    near = np.zeros_like(region)
     shares: dict[str, int] = {}
-    for organ in present:
-        near = _near(organs.labels, values[organ.name], box, organ.margin_mm, geometry)
-        if near is not None:
-            near &= region
-            physiological |= near
-            shares[organ.name] = int(np.count_nonzero(near))
+    for place in places:
+        part = overlap(box, grown(place.box, place.margin_mm, geometry))
+        if part is None:
+            continue
+        inner = within(part, box)
+        own = region[inner] & _organ_and_margin(labels, place, part, geometry)
+        near[inner] |= own
+        shares[place.name] = int(np.count_nonzero(own))
     named = sorted((name for name, share in shares.items() if share), key=lambda name: -shares[name])
-    return _Share(int(np.count_nonzero(physiological)), int(np.count_nonzero(core)), " and ".join(named))
+    core = np.isin(labels[box][region], [value for place in places for value in place.values])
+    return _Share(near, int(np.count_nonzero(core)), " and ".join(named))
 
 
-def _near(
-    labels: NDArray[Any], values: tuple[int, ...], box: Box, margin_mm: float, geometry: Geometry
-) -> NDArray[np.bool_] | None:
-    """An organ and its margin in a box, (z, y, x); None where it is not near.
+def _organ_and_margin(labels: NDArray[Any], place: _Place, box: Box, geometry: Geometry) -> NDArray[np.bool_]:
+    """An organ and its margin in a box, (z, y, x).
 
     The margin is what lies within a distance of the organ and belongs to no other: a rib beside the liver is
     none of it.
     """
-    wide = grown(box, margin_mm, geometry)
-    organ: NDArray[np.bool_] = np.isin(labels[wide], values)
-    if not organ.any():
-        return None
-    if margin_mm > 0:
+    wide = grown(box, place.margin_mm, geometry)
+    organ: NDArray[np.bool_] = np.isin(labels[wide], place.values)
+    if place.margin_mm > 0 and organ.any():
         distance = ndimage.distance_transform_edt(~organ, sampling=geometry.spacing_mm)
-        organ |= (distance <= margin_mm) & (labels[wide] == 0)
+        organ |= (distance <= place.margin_mm) & (labels[wide] == 0)
     return organ[within(box, wide)]

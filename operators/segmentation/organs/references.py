@@ -21,9 +21,10 @@ SPHERE_RADIUS_MM = 15.0
 CYLINDER_RADIUS_MM = 5.0
 CYLINDER_HEIGHT_MM = 20.0
 
-HOT_MEDIANS = 1.5
-HOT_DEVIATIONS = 2.0
-"""Voxels of the organ above 1.5 x its median + 2 SD (from the median absolute deviation) are no reference."""
+ODD_MEDIANS = 1.5
+ODD_DEVIATIONS = 2.0
+"""Voxels above 1.5 x the organ's median + 2 SD (from the median absolute deviation), lesions, or below median
+/ 1.5 - 2 SD, such as cysts or what breathing has put beside the organ, are no reference."""
 _SD_PER_MAD = 1.4826
 
 Shape = Callable[[NDArray[np.float64]], NDArray[np.bool_]]
@@ -86,7 +87,7 @@ PLACEMENTS = (
 def place_references(
     pet: Volume, organs: OrganMap, lesions: NDArray[np.bool_] | None = None
 ) -> tuple[tuple[ReferenceRegion, ...], tuple[Note, ...]]:
-    """Place every reference region that finds room in its organ, clear of hot spots and of lesions.
+    """Place every reference region that finds room in its organ, clear of hot and cold spots and of lesions.
 
     Parameters
     ----------
@@ -129,12 +130,12 @@ def _place(
     if box is None:
         return f"no {placement.label} was found"
     organ = organs.labels[box] == value
-    clear = organ & ~_hot(pet, box, organ)
+    clear = organ & ~_odd(pet, box, organ)
     if lesions is not None:
         clear &= ~lesions[box]
     centre = _deepest(clear, organ, box, placement, pet.geometry)
     if centre is None:
-        return f"the {placement.label} has no place for it that is clear of hot spots and lesions"
+        return f"the {placement.label} has no place for it that is clear of hot or cold spots and lesions"
     voxels = centre + _footprint(placement, pet.geometry)
     z, y, x = voxels.T
     values = pet.stored[z, y, x].astype(np.float64) * pet.scale[z] + pet.offset[z]
@@ -150,13 +151,13 @@ def _place(
     )
 
 
-def _hot(pet: Volume, box: Box, organ: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Voxels of the box that are too hot for the organ that they are in."""
+def _odd(pet: Volume, box: Box, organ: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Voxels of the box that are too hot or too cold for the organ that they are in."""
     values = pet.values(box)
     median = float(np.median(values[organ]))
     deviation = _SD_PER_MAD * float(np.median(np.abs(values[organ] - median)))
-    hot: NDArray[np.bool_] = values > HOT_MEDIANS * median + HOT_DEVIATIONS * deviation
-    return hot
+    hot: NDArray[np.bool_] = values > ODD_MEDIANS * median + ODD_DEVIATIONS * deviation
+    return hot | (values < median / ODD_MEDIANS - ODD_DEVIATIONS * deviation)
 
 
 def _deepest(

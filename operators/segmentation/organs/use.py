@@ -7,9 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from operators.domain import Claim, Note, OrganMap, ReferenceRegion, Segmented
+from operators.segmentation.organs.coverage import Coverage, coverage
 from operators.segmentation.organs.find import FoundOrgans
-from operators.segmentation.organs.physiological import Coverage, Removal, coverage, remove_physiological
+from operators.segmentation.organs.physiological import BEYOND_ML, Removal, remove_physiological
 from operators.segmentation.organs.references import place_references
+
+_STILL_UPTAKE = "Regions are still called uptake, not lesions."
 
 
 def with_organs(
@@ -30,7 +33,8 @@ def with_organs(
     Segmented
         A mask that a network has already parted from physiological uptake stays as it is: a lesion in the
         liver is not the liver's uptake. Of any other, the regions in physiological organs are removed, and
-        the rest is called lesions when every organ of the protocol could be looked for.
+        the rest is called lesions when every organ of the protocol was accounted for and no region is left
+        that may be both.
     """
     if found.organs is None:
         return replace(segmented, notes=(*segmented.notes, *found.notes, _without(found, segmented.claim)))
@@ -47,7 +51,7 @@ def _without(found: FoundOrgans, claim: Claim) -> Note:
     lost = "reference regions and the lesions' sites are not known"
     if claim is Claim.UPTAKE:
         lost = (
-            "physiological uptake was not removed, so that regions are called uptake above threshold and "
+            "physiological uptake was not removed, so that regions are called uptake, not lesions, and "
             f"tumour totals are withheld; {lost}"
         )
     return Note("ORGANS_NOT_SEGMENTED", f"No organs were segmented, because {found.reason}: {lost}.")
@@ -58,7 +62,7 @@ def _without_physiological(segmented: Segmented, organs: OrganMap) -> Segmented:
     protocol = segmented.volumes.selection.protocol
     covered = coverage(protocol.physiological, organs, pet.geometry)
     removal = remove_physiological(pet, segmented.mask, organs, protocol.physiological, covered.values)
-    is_complete = bool(protocol.physiological) and covered.is_complete
+    is_complete = bool(protocol.physiological) and covered.is_complete and not removal.undecided
     notes = (
         *_coverage_notes(protocol.title, bool(protocol.physiological), covered),
         *_removal_notes(removal),
@@ -73,24 +77,23 @@ def _without_physiological(segmented: Segmented, organs: OrganMap) -> Segmented:
 
 
 def _coverage_notes(tracer: str, has_organs: bool, covered: Coverage) -> Iterator[Note]:
-    kept = "Regions are still called uptake above threshold."
     if not has_organs:
         yield Note(
             "PHYSIOLOGICAL_UNKNOWN",
             f"The protocol {tracer} does not say which organs' uptake is physiological: nothing was "
-            f"removed. {kept}",
+            f"removed. {_STILL_UPTAKE}",
         )
     if covered.unknown:
         yield Note(
             "ORGANS_NOT_COVERED",
             f"The organ model does not know all organs with physiological uptake: {_listed(covered.unknown)} "
-            f"not, or not wholly. {kept}",
+            f"not, or not wholly. {_STILL_UPTAKE}",
         )
     if covered.not_found:
         yield Note(
             "ORGAN_NOT_FOUND",
             f"The organ model did not find {_listed(covered.not_found)}, and nothing shows that the field of "
-            f"view leaves it out. {kept}",
+            f"view leaves it out (surgery may have). {_STILL_UPTAKE}",
         )
 
 
@@ -99,7 +102,7 @@ def _removal_notes(removal: Removal) -> Iterator[Note]:
         yield Note(
             "PHYSIOLOGICAL_REMOVED",
             f"Removed as physiological uptake: {_counted(region.organ for region in removal.removed)}. "
-            "Disease inside these organs is removed with them.",
+            "Disease in these organs, or joined to their uptake, is removed with them.",
         )
     if removal.reaching_out:
         yield Note(
@@ -112,6 +115,13 @@ def _removal_notes(removal: Removal) -> Iterator[Note]:
             "REGION_TOUCHES_ORGAN",
             f"Not removed, though partly in an organ with physiological uptake or close to it: "
             f"{_counted(removal.touching)}. Such a region may be physiological.",
+        )
+    if removal.undecided:
+        regions = "One region" if removal.undecided == 1 else f"{removal.undecided} regions"
+        yield Note(
+            "PHYSIOLOGICAL_UNDECIDED",
+            f"{regions} may be physiological uptake and disease in one: partly inside an organ and kept, or "
+            f"removed with {BEYOND_ML:g} ml and more beyond it. {_STILL_UPTAKE}",
         )
 
 

@@ -7,6 +7,7 @@ serves all of them. A field without a value is left out.
 from __future__ import annotations
 
 import json
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -22,6 +23,8 @@ MODEL_FILE = "model.json"
 METADATA_FILE = "metadata.json"
 CARD_FILE = "README.md"
 SCHEMA_VERSION = "1"
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""Of a package, as ``model.schema.json`` has it."""
 
 NOT_IN_FILE = ("folder", "digest")
 

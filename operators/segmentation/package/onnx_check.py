@@ -42,7 +42,7 @@ def check_onnx(name: str, path: Path, stage: Stage) -> None:
         _refuse(name, path, "it is not an ONNX file, or it is damaged")
     if model.functions:
         _refuse(name, path, "it holds functions of its own; export it with standard operators only")
-    for graph in _graphs(model.graph):
+    for graph in graphs_of(model.graph):
         for node in graph.node:
             if node.domain not in STANDARD_DOMAINS:
                 _refuse(name, path, f"its operator {node.domain}:{node.op_type} is not a standard one")
@@ -87,13 +87,13 @@ def _shape(end: ValueInfoProto) -> list[int | None]:
     return [axis.dim_value if axis.WhichOneof("value") == "dim_value" else None for axis in axes]
 
 
-def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
+def graphs_of(graph: GraphProto) -> Iterator[GraphProto]:
     """Yield a graph and all graphs inside its nodes (branches, loops)."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from _graphs(inner)
+                yield from graphs_of(inner)
 
 
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:

@@ -7,7 +7,6 @@ is refused, and every refusal names the package.
 from __future__ import annotations
 
 import json
-import re
 from functools import cache
 from hashlib import file_digest
 from importlib.resources import files
@@ -19,12 +18,14 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from operators.segmentation.package.check import check_consistent, files_of
 from operators.segmentation.package.errors import PackageError
-from operators.segmentation.package.form import MODEL_FILE, package_of
+from operators.segmentation.package.form import MODEL_FILE, NAME, package_of
 from operators.segmentation.package.onnx_check import check_onnx
-from operators.segmentation.package.types import File, Package
+from operators.segmentation.package.types import File, Package, Stage
 
 SIZE_LIMIT_BYTES = 4 * 2**20
 DEPTH_LIMIT = 32
+LENGTH_LIMIT = 4096
+"""Items of one list: what a schema says of a longer one takes it minutes to find out."""
 
 
 def read_package(folder: Path, *, verify: bool = True) -> Package:
@@ -35,8 +36,9 @@ def read_package(folder: Path, *, verify: bool = True) -> Package:
     folder : Path
         The package's own folder, which holds ``model.json``.
     verify : bool
-        Whether every file is read to compare its SHA-256, and ONNX files are looked into. Without it files
-        are still to be there, of the right size and inside the package.
+        Whether every file is read to compare its SHA-256, and weights are looked into: ONNX files, and state
+        dictionaries, for which torch is loaded. Without it files are still to be there, of the right size
+        and inside the package.
 
     Raises
     ------
@@ -62,9 +64,20 @@ def _read(folder: Path, verify: bool) -> Package:
         _check_file(package, file, verify)
     if verify:
         for stage in package.stages:
-            for onnx in (weights.onnx for weights in stage.weights if weights.onnx is not None):
-                check_onnx(name, folder / onnx.path, stage)
+            _check_weights(package, stage)
     return package
+
+
+def _check_weights(package: Package, stage: Stage) -> None:
+    """Look into the weights of a stage, in both forms."""
+    for weights in stage.weights:
+        if weights.onnx is not None:
+            check_onnx(package.name, package.folder / weights.onnx.path, stage)
+    state = [weights.state_dict for weights in stage.weights if weights.state_dict is not None]
+    if state and stage.architecture is not None:
+        from operators.segmentation.package.state_check import check_states  # noqa: PLC0415  loads torch
+
+        check_states(package.name, [package.folder / file.path for file in state], stage, stage.architecture)
 
 
 def _parse(folder: Path) -> Any:
@@ -79,11 +92,14 @@ def _parse(folder: Path) -> Any:
         raise _unreadable(folder, f"it is longer than {SIZE_LIMIT_BYTES} bytes")
     try:
         content = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_no_constant)
-        json.dumps(content, allow_nan=False)  # 1e999 is read as infinity
+        # 1e999 is read as infinity, and half of a surrogate pair as a character that nothing can write
+        json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise _unreadable(folder, f"it is not valid JSON ({str(error)[:100]})") from error
-    if _depth(content) > DEPTH_LIMIT:
-        raise _unreadable(folder, f"its values are nested deeper than {DEPTH_LIMIT}")
+    depth, length = _extent(content)
+    if depth > DEPTH_LIMIT or length > LENGTH_LIMIT:
+        limits = f"{DEPTH_LIMIT} levels and {LENGTH_LIMIT} items"
+        raise _unreadable(folder, f"its values are nested deeper, or its lists are longer, than {limits}")
     return content
 
 
@@ -102,10 +118,11 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _depth(content: Any) -> int:
-    """Return how deep lists and objects lie in one another."""
-    depth, level = 0, [content]
+def _extent(content: Any) -> tuple[int, int]:
+    """Return how deep lists and objects lie in one another, and how many items the longest holds."""
+    depth, length, level = 0, 0, [content]
     while level:
+        length = max(length, *(len(value) for value in level if isinstance(value, dict | list)), 0)
         level = [
             inner
             for value in level
@@ -113,13 +130,13 @@ def _depth(content: Any) -> int:
             for inner in (value.values() if isinstance(value, dict) else value)
         ]
         depth += 1
-    return depth
+    return depth, length
 
 
 def _name(folder: Path, content: Any) -> str:
     """Return what to call the package: its name where that can be trusted, else its folder's."""
     name = content.get("name") if isinstance(content, dict) else None
-    return name if isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) else folder.name
+    return name if isinstance(name, str) and NAME.fullmatch(name) else folder.name
 
 
 @cache

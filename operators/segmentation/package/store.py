@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from operators.errors import SegmentationRefusal
 from operators.segmentation.package.errors import PackageError
+from operators.segmentation.package.form import NAME
 from operators.segmentation.package.read import read_package
 from operators.segmentation.package.types import Package
 
@@ -21,10 +23,20 @@ def packages_in(folder: Path) -> tuple[Package | PackageError, ...]:
     -------
     tuple of Package or PackageError
         A package that cannot be used is its error, and hides none of the others. Weights are not read.
+
+    Raises
+    ------
+    SegmentationRefusal
+        ``MODELS_UNREADABLE``: the folder cannot be listed.
     """
-    if not folder.is_dir():
-        return ()
-    folders = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    try:
+        if not folder.is_dir():
+            return ()
+        folders = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    except OSError as error:
+        raise SegmentationRefusal(
+            "MODELS_UNREADABLE", f"The folder of model packages {folder} cannot be read ({error.strerror})."
+        ) from error
     return tuple(_package_or_error(each) for each in folders)
 
 
@@ -35,8 +47,10 @@ def find_package(folder: Path, name: str, *, verify: bool = True) -> Package:
     ------
     PackageError
         ``MODEL_MISSING`` with the names that there are, or what :func:`read_package` finds.
+    SegmentationRefusal
+        ``MODELS_UNREADABLE``: the folder cannot be listed.
     """
-    if not (folder / name).is_dir() or Path(name).name != name or name.startswith("."):
+    if not NAME.fullmatch(name) or not (folder / name).is_dir():
         there = ", ".join(_name(each) for each in packages_in(folder)) or "none"
         raise PackageError(name, "MODEL_MISSING", f"it is not in {folder}; packages there: {there}.")
     return _of_its_name(folder / name, verify)

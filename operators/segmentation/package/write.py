@@ -38,12 +38,12 @@ def write_package(package: Package, card: str | None = None) -> Package:
         The package does not keep to the schema or contradicts itself, or a file is not there.
     """
     folder = package.folder
-    _write_json(folder / MODEL_FILE, content_of(package))
+    _write(folder / MODEL_FILE, _json(content_of(package)))
     written = read_package(folder, verify=False)
-    _write_json(folder / METADATA_FILE, metadata_of(written))
+    _write(folder / METADATA_FILE, _json(metadata_of(written)))
     path = folder / CARD_FILE
     former = path.read_text(encoding="utf-8") if card is None and path.is_file() else card
-    path.write_text(with_facts(former, written), encoding="utf-8", newline="\n")
+    _write(path, with_facts(former, written))
     return written
 
 
@@ -61,7 +61,14 @@ def file_of(folder: Path, relative: str) -> File:
     return File(path=relative, sha256=sha256_of(path), size=path.stat().st_size)
 
 
-def _write_json(path: Path, content: object) -> None:
+def _json(content: object) -> str:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     text = NUMBERS.sub(lambda match: " ".join(match[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
-    path.write_text(text + "\n", encoding="utf-8", newline="\n")
+    return text + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file at once: whoever reads a package that is in use meets the former one or this one."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    part.replace(path)

@@ -83,7 +83,22 @@ def write_result(folder: Path, kind: str, study: str, seed: bytes, patient: str 
     }
 
 
-def completed(study: str, files: list[dict[str, Any]], model: str | None = None) -> dict[str, Any]:
+def network(package: str, digest: str) -> dict[str, Any]:
+    """How a network ran."""
+    words = dict.fromkeys(("engine", "provider", "device", "precision"), "")
+    numbers = {"tiles": 1, "tiles_skipped": 0, "batch": 1}
+    return {
+        "package": package,
+        "sha256": digest,
+        **words,
+        "folds": [],
+        "mirrored_axes": [],
+        **numbers,
+        "times_s": {},
+    }
+
+
+def completed(study: str, files: list[dict[str, Any]]) -> dict[str, Any]:
     """Content of results.json of a study without lesions."""
     return {
         **REFUSAL,
@@ -121,8 +136,12 @@ def completed(study: str, files: list[dict[str, Any]], model: str | None = None)
             "parameters": [],
             "citation": "",
             "device": "cpu",
-            "model_sha256": model,
+            "model_sha256": None,
+            "network": None,
         },
+        "organs": None,
+        "removed": [],
+        "references": [],
         "lesions": [],
         "totals": {"uptake": {"of": "uptake above threshold", **TOTALS}, "tumour": None, "withheld": "x"},
         "files": files,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
 import zipfile
 from hashlib import sha256
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.models import allow
-from app.models.allow import Format, digest_of, recognise, unpack
+from app.models.allow import Format, digest_of, recognise, take, unpack
 from app.models.request import ImportRefusal
 
 TRAINER = "nnUNetTrainer__nnUNetPlans__3d_fullres"
@@ -43,7 +46,6 @@ def test_logs_and_validation_do_not_count_but_weights_do(tmp_path: Path) -> None
     assert digest_of(trainer) == before
     (trainer / "fold_0" / "checkpoint_final.pth").write_bytes(b"Weights")
     assert digest_of(trainer) != before
-    assert digest_of(trainer, "checkpoint_best.pth") != digest_of(trainer)
 
 
 def test_the_digest_of_a_file_is_its_own(tmp_path: Path) -> None:
@@ -67,6 +69,7 @@ def test_recognises_what_lies_there(tmp_path: Path) -> None:
     for name, inside, expected in (
         ("bundle", "configs/metadata.json", Format.BUNDLE),
         ("package", "model.json", Format.PACKAGE),
+        ("Dataset901_zip", f"{TRAINER}/plans.json", Format.NNUNET),
     ):
         (tmp_path / name / inside).parent.mkdir(parents=True)
         (tmp_path / name / inside).write_text("{}")
@@ -93,14 +96,45 @@ def test_says_what_to_do_with_what_it_does_not_know(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "weights.pth", "w") as archive:
         archive.writestr("weights/data.pkl", "")
     assert "holds weights but not the network" in words(tmp_path / "weights.pth")
-    with zipfile.ZipFile(tmp_path / "results.zip", "w") as archive:
-        archive.writestr("Dataset900_tiny/plans.json", "")
-    assert "unpack it first" in words(tmp_path / "results.zip")
+    os.mkfifo(tmp_path / "net.onnx")
+    assert "neither a folder nor a plain file" in words(tmp_path / "net.onnx")
     (tmp_path / "notes.txt").write_text("notes")
     assert "neither ONNX" in words(tmp_path / "notes.txt")
     (trainer / "plans.json").unlink()
     (trainer / "plans.json").symlink_to("/etc/passwd")
     assert "link that leads out" in words(trainer)
+
+
+def test_a_former_stage_outside_the_data_set_is_refused_before_anything_is_copied(tmp_path: Path) -> None:
+    trainer = results(tmp_path / "up")
+    (trainer.parent / "nnUNetTrainer__nnUNetPlans__x").mkdir()
+    around = f"x/../../../up/{trainer.parent.name}/{TRAINER}"
+    for configurations in ({"3d_fullres": {"previous_stage": around}}, {"3d_fullres": 3}, []):
+        (trainer / "plans.json").write_text(json.dumps({"configurations": configurations}))
+        if isinstance(configurations, dict) and configurations["3d_fullres"] != 3:
+            with pytest.raises(ImportRefusal, match="unusable file name"):
+                take(recognise(trainer), tmp_path / "deep" / "into")
+        else:
+            assert len(recognise(trainer).files) == 3
+    assert not (tmp_path / "deep").exists()
+
+
+def test_a_file_name_cannot_pretend_to_be_two_files(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    for name in (f"a\n{sha256(b'2').hexdigest()}  b", "\udcff", "a\\b"):
+        (bundle / "configs").mkdir(parents=True)
+        (bundle / "configs" / name).write_text("1")
+        with pytest.raises(ImportRefusal, match="unusable file name"):
+            digest_of(bundle)
+        shutil.rmtree(bundle)
+
+
+def test_takes_no_more_bytes_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"network")
+    monkeypatch.setattr(allow, "MOST_BYTES", 6)
+    with pytest.raises(ImportRefusal, match="larger than"):
+        take(recognise(tmp_path / "net.onnx"), tmp_path / "into")
+    assert not (tmp_path / "into").exists()
 
 
 @pytest.mark.parametrize("name", ["../out", "/tmp/out", "a/../../out", "a\\..\\out", "C:out"])

@@ -34,7 +34,13 @@ def convert(bundle: Path, target: Path, **request: Any) -> Package:
 
 
 @pytest.mark.parametrize(
-    "network", [bundles.UNET, bundles.SEGRESNET, bundles.DYNUNET], ids=lambda one: str(one["_target_"])
+    "network",
+    [
+        bundles.UNET,
+        pytest.param(bundles.SEGRESNET, marks=pytest.mark.slow),
+        pytest.param(bundles.DYNUNET, marks=pytest.mark.slow),
+    ],
+    ids=lambda one: str(one["_target_"]),
 )
 def test_converts_a_bundle_to_a_package_that_can_be_read(tmp_path: Path, target: Path, network: Any):
     bundle = bundles.write_bundle(tmp_path / "bundle", network=network)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from operators.segmentation.package.types import Modality, Task
 from tests.app.models.drafts import DRAFT, Network
 from tests.app.models.results import FULL, Hostile, configuration, plans, write_trained
 from tests.conftest import missing
+
+SAYS_WHERE = "import os\nraise SystemExit(os.path.dirname(os.path.dirname(os.environ['TMPDIR'])))"
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +78,22 @@ def test_imports_an_nnunet_folder(source: Path) -> None:
     assert read_package(again.folder).digest == package.digest
 
 
+def test_paths_may_be_relative(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(source.parent)
+    monkeypatch.setattr("app.models.foreign.PROGRAM", SAYS_WHERE)
+    with pytest.raises(ImportRefusal, match=re.escape(str(source.parent / "../models"))):
+        import_model(Path(source.name), Path("../models"), allowed={digest_of(source)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("top", [".", FULL])
+def test_imports_a_zipped_nnunet_folder(source: Path, top: str) -> None:
+    archive = Path(shutil.make_archive(str(source.parents[1] / "z" / "zipped"), "zip", source.parent, top))
+    package = bring(archive)
+    assert (package.name, package.origin.sha256) == ("zipped", digest_of(archive))
+    assert package.stages == bring(source).stages
+
+
 def test_refuses_what_the_site_has_not_allowed(source: Path) -> None:
     refusal = refused(source, allowed={"0" * 64})
     assert refusal.code == "SOURCE_NOT_ALLOWED"
@@ -114,7 +133,8 @@ def test_a_hostile_pickle_runs_nowhere(source: Path, tmp_path: Path) -> None:
 def test_code_is_not_converted_where_it_cannot_be_confined(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox, "PRELUDE", "import app.models.confine as c\nc.landlock_abi = lambda: 0\n")
+    blind = "import app.models.confine as c\nc.landlock_abi = lambda: 0\n"
+    monkeypatch.setattr(sandbox, "ENTER", blind + sandbox.ENTER)
     assert refused(source).code == "SANDBOX_UNAVAILABLE"
 
 

@@ -56,6 +56,30 @@ def test_converts_and_renames_the_ends(tmp_path: Path) -> None:
     assert np.array_equal(run_onnx(made, image), run_onnx(source, image))
 
 
+def test_renames_the_ends_inside_branches_too(tmp_path: Path) -> None:
+    model = onnx.load(str(exported(tmp_path)))
+    inside = list(model.graph.node)
+    (end,) = model.graph.output
+    branches = [
+        onnx.helper.make_graph(inside, "branch", [], [onnx.helper.make_empty_tensor_value_info(end.name)])
+        for _ in range(2)
+    ]
+    for branch, name in zip(branches, ("a", "b"), strict=True):
+        branch.node[-1].output[0] = branch.output[0].name = name
+    del model.graph.node[:]
+    always = onnx.numpy_helper.from_array(np.array(True), "always")
+    model.graph.initializer.append(always)
+    chosen = onnx.helper.make_node(
+        "If", ["always"], [end.name], then_branch=branches[0], else_branch=branches[1]
+    )
+    model.graph.node.append(chosen)
+    onnx.save(model, str(tmp_path / "if.onnx"))
+    package = convert(tmp_path, tmp_path / "if.onnx")
+    image = np.random.default_rng(1).standard_normal((1, 1, 8, 8, 8), np.float32)
+    expected = run_onnx(tmp_path / "if.onnx", image)
+    assert np.array_equal(run_onnx(package.folder / "fold_0.onnx", image), expected)
+
+
 def test_opens_a_fixed_number_of_tiles(tmp_path: Path) -> None:
     package = convert(tmp_path, exported(tmp_path, dynamic=False))
     made = package.folder / "fold_0.onnx"

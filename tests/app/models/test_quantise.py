@@ -19,7 +19,7 @@ from app.models import quantise as quantise_module
 from app.models.bundle import convert_bundle
 from app.models.cases import Case, read_case
 from app.models.int8 import calibration_tiles
-from app.models.quantise import MEASURE, measure, quantise
+from app.models.quantise import MEASURE, Loss, measure, quantise
 from operators.domain import Geometry
 from operators.errors import SegmentationRefusal
 from operators.segmentation.engines.names import EngineName, Precision
@@ -172,6 +172,31 @@ def test_adds_int8_weights_and_writes_their_loss(
     assert "first and last convolution single" in row.method
     assert MEASURE in (package.folder / "README.md").read_text()
     assert lines[0] == "calibrating with 4 tiles of a"
+
+
+def test_new_int8_weights_take_the_place_of_former_ones_only_when_they_are_whole(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+):
+    package = make_package(tmp_path)
+    monkeypatch.setattr(quantise_module, "RECIPES", quantise_module.RECIPES[1:2])
+    monkeypatch.setattr(quantise_module, "measure", lambda *_: Loss((0.001,), "truth"))
+    first = quantise(package, images, tiles=2)
+    with monkeypatch.context() as broken:
+        broken.setattr(quantise_module, "write_package", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            quantise(first, images, calibrate_on=["b"], tiles=2)
+    assert read_package(package.folder) == first
+    second = quantise(first, images, calibrate_on=["b"], tiles=2)
+    assert read_package(package.folder) == second
+    assert second.digest != first.digest
+    (weights,) = first.stages[0].weights
+    for former in (weights.int8, weights.int8_weights):
+        assert former is not None
+        assert not (package.folder / former.path).exists()
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 # -- with real patients ----------------------------------------------------------------------------

@@ -125,7 +125,8 @@ def test_reaches_no_socket_that_is_a_file(room: Room, tmp_path: Path) -> None:
 def test_each_layer_alone_shuts_the_network(
     room: Room, monkeypatch: pytest.MonkeyPatch, gone: str, left: str
 ) -> None:
-    monkeypatch.setattr(sandbox, "PRELUDE", f"import app.models.confine as c\nc.{gone} = lambda: False\n")
+    without = f"import app.models.confine as c\nc.{gone} = lambda: False\n"
+    monkeypatch.setattr(sandbox, "ENTER", without + sandbox.ENTER)
     with socket.create_server(("127.0.0.1", 0)) as server:
         finished = room.run(
             f"import socket\nsocket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 2)\n"
@@ -180,7 +181,7 @@ def test_a_child_cannot_rewrite_its_report(room: Room) -> None:
 
 def test_does_not_start_where_files_cannot_be_confined(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     blind = "import app.models.confine as c\nc.landlock_abi = lambda: 0\n"
-    monkeypatch.setattr(sandbox, "PRELUDE", blind)
+    monkeypatch.setattr(sandbox, "ENTER", blind + sandbox.ENTER)
     finished = room.run("open(json.loads(payload)['package'] + '/ran', 'w')")
     assert finished.refused
     assert not finished.sandbox.files

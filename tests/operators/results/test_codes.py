@@ -28,4 +28,6 @@ def test_a_lesion_near_an_organ_does_not_lie_in_it(make):
     assert (organ.meaning, side.meaning) == ("Kidney", "Left")
     assert place_of(without_code) is None
     assert place_of(replace(inside, site=replace(inside.site, overlap=0.0, distance_mm=4.0))) is None
+    assert place_of(replace(inside, site=replace(inside.site, overlap=0.19))) is None  # it touches it
+    assert place_of(replace(inside, site=replace(inside.site, overlap=0.2))) is not None
     assert place_of(replace(inside, site=None)) is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import operators.results
-from operators.domain import Claim, RunFacts, SetAside
+from operators.domain import Claim, RemovedUptake, RunFacts, SetAside
 from operators.errors import InputRefusal, Refused, SuvRefusal
 from operators.results.identity import identify
 from operators.results.manifest import write_input_refusal, write_results
@@ -116,6 +116,7 @@ def test_models_organs_and_what_they_gave_are_stated(make, profile, tmp_path):
             "volume_ml": 0.288,
             "suv_max_g_ml": 25.0,
             "box_zyx": [[0, 2], [0, 3], [0, 1]],
+            "runs": "0 6",
         }
     ]
     assert content["references"][0]["suv_mean_g_ml"] == 2.1
@@ -141,3 +142,17 @@ def test_holds_no_patient_identity(make, profile, tmp_path):
 def test_leaves_no_partial_file(make, profile, tmp_path):
     write_results(make(), (), FACTS, profile, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_removed_region_can_be_drawn_back(make, profile, tmp_path, seed):
+    mask = np.random.default_rng(seed).random((3, 4, 5)) > 0.4
+    mask[0, 0, 0], mask[2, 3, 4] = seed % 2, seed // 2
+    quantified = make(with_models=True)
+    region = RemovedUptake("liver", (slice(0, 3), slice(1, 5), slice(2, 7)), mask, 1.0, 5.0)
+    quantified = replace(quantified, segmented=replace(quantified.segmented, removed=(region,)))
+    [entry] = checked(write_results(quantified, (), FACTS, profile, tmp_path))["removed"]
+    lengths = [int(length) for length in entry["runs"].split()]
+    drawn = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    shape = [stop - start for start, stop in entry["box_zyx"]]
+    assert np.array_equal(drawn.reshape(shape), mask)

@@ -122,7 +122,7 @@ def test_no_lesions_gives_a_report_that_says_so(make, profile, tmp_path):
     (file,) = write_srs(make(centres=()), profile, tmp_path)
     report = read(file)
     assert report.content.get_volumetric_roi_measurement_groups() == []
-    assert texts(report)["121073"] == ["No region of uptake above the threshold was found."]
+    assert texts(report)["121073"] == ["No region of uptake above threshold was found."]
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
 
 
@@ -174,7 +174,7 @@ def test_organs_removed_uptake_and_references_are_said_or_their_absence(make, pr
     assert said["TM017"] == ["liver: SUVmean 2.10 g/ml, SD 0.25 g/ml, 14.70 ml, placed by organs@2.0.0"]
     assert "has been removed in part only" in said["121073"][0]
     said = texts(read(write_srs(make(), profile, tmp_path)[0]))
-    assert said["TM015"] == ["None: no organ model was run."]
+    assert said["TM015"] == ["None: no organs were segmented."]
     assert said["TM016"] == ["None."]
     assert said["TM017"] == ["None: nothing placed them."]
 
@@ -205,3 +205,11 @@ def test_number_that_could_not_be_computed_is_absent(make, profile, tmp_path):
     found = numbers(read(file).content.get_volumetric_roi_measurement_groups()[0])
     assert ("126401", "386136009") not in found
     assert ("126033", None) not in found
+
+
+def test_a_negative_says_what_was_removed(make, profile, tmp_path):
+    negative = replace(make(with_models=True, claim=Claim.LESION), lesions=())
+    report = read(write_srs(negative, profile, tmp_path)[0])
+    assert texts(report)["121073"] == [
+        "No lesion was found besides the physiological uptake that was removed."
+    ]

@@ -33,13 +33,17 @@ def test_the_only_package_for_the_tracer_runs(site):
     assert choose_package(site, Task.ORGANS).package.name == "organs"
 
 
-def test_none_is_told_with_what_it_would_be_for(site, tmp_path):
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(SegmentationRefusal, match="MODEL_FOLDER_MISSING"):
+        choose_package(SegmentationSite(models=tmp_path / "absent"), Task.ORGANS)
+
+
+def test_none_is_told_with_what_it_would_be_for(site):
     write_lesions(site, "for_psma", "psma")
     choice = choose_package(site, Task.LESIONS, "fdg")
     assert choice.package is None
     assert choice.reason == "there is no model package for lesions of the tracer fdg"
     assert choose_package(SegmentationSite(), Task.ORGANS).package is None
-    assert choose_package(SegmentationSite(models=tmp_path / "absent"), Task.ORGANS).package is None
 
 
 def test_several_are_refused_by_name(site):

@@ -87,6 +87,19 @@ def test_without_physiological_labels_it_is_uptake(volumes, site):
     assert np.flatnonzero(result.mask).tolist() == [1, 2, 4, 5, 7]
     assert result.claim is Claim.UPTAKE
     assert result.removed == ()
+    assert "MODEL_PARTS_NOTHING" in [note.code for note in result.notes]
+
+
+@pytest.mark.usefixtures("predicted")
+def test_a_package_for_another_tracer_gives_uptake(volumes, site):
+    physiological = ("bladder",)
+    write_intervals(
+        site.models, "ours", STARTS, task=Task.LESIONS, tracers=("psma",), physiological=physiological
+    )
+    result = segmented(volumes, replace(site, lesions="ours"))
+    assert result.claim is Claim.UPTAKE
+    assert [region.organ for region in result.removed] == ["bladder"]
+    assert result.notes[0].code == "MODEL_OTHER_TRACER"
 
 
 @pytest.mark.usefixtures("predicted")

@@ -81,5 +81,5 @@ def test_says_that_there_are_no_organs_and_what_follows(pet, make_volumes):
 
 
 def test_a_method_that_needs_the_liver_declines_without_organs(pet, make_volumes):
-    with pytest.raises(SegmentationRefusal, match="REFERENCE_MISSING"):
+    with pytest.raises(SegmentationRefusal, match=r"REFERENCE_MISSING.*there is no model package for organs"):
         segment(make_volumes(pet, job=Job(method="percist")), CPU)

@@ -16,12 +16,12 @@ from tests.app.gateway.finished import house, remote
 def built(tmp_path):
     with house(tmp_path, remote(1)) as started:
         original = started.study
-        for key, model in (("a", "net@11"), ("b", "net@22"), ("c", None)):
+        for key, model in (("a", "net@11 organs@33"), ("b", "net@22"), ("c", None), ("d", "organs@33")):
             found = [
                 replace(
                     one,
                     model=model,
-                    algorithm="fixed_suv 1" if model is None else "net 3",
+                    algorithm="net 3" if model and "net@" in model else "fixed_suv 1",
                     sop_instance_uid=f"{one.sop_instance_uid[:40]}.{ord(key)}",
                 )
                 for one in original.found.results
@@ -36,8 +36,12 @@ def built(tmp_path):
     [
         ("net@11", ["a-r1"]),
         ("net", ["a-r1", "b-r1"]),
-        ("fixed_suv@1", ["c-r1"]),  # a method without a model
-        ("fixed_suv", ["c-r1"]),
+        ("net@3", ["a-r1", "b-r1"]),
+        ("organs@33", ["a-r1", "d-r1"]),  # had a part in it
+        ("organs", ["a-r1", "d-r1"]),
+        ("organs@3", []),
+        ("fixed_suv@1", ["c-r1", "d-r1"]),  # a method without a model
+        ("fixed_suv", ["c-r1", "d-r1"]),
         ("fixed_suv@2", []),
         ("fixed-suv", []),
         ("ne", []),

@@ -121,6 +121,17 @@ def test_builds_monai_networks(name: str, plain: dict[str, Any]) -> None:
         assert network(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 2, 8, 8, 8)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"channels": [-1, -1]}, {"adn_ordering": 0}, {"num_res_units": 65}, {"num_res_units": None}],
+    ids=str,
+)
+def test_what_monai_s_constructors_choke_on_is_refused(wrong: dict[str, Any]) -> None:
+    require_monai()
+    with pytest.raises(ArchitectureError, match="UNet"):
+        build_network(Architecture("UNet", {"channels": [4, 8], "strides": [2], **wrong}), 1, 2, 3)
+
+
 def test_monai_channels_must_be_the_stage_s() -> None:
     require_monai()
     plain = {"channels": [4, 8], "strides": [2], "in_channels": 3}
@@ -141,6 +152,7 @@ def test_monai_channels_must_be_the_stage_s() -> None:
         ("PlainConvUNet", {"features_per_stage": [4, 8, 10**9]}, "not a plain value of sane size"),
         ("PlainConvUNet", {"strides": [[1, 1], [2, 2], [2, 2]]}, "vectors of 3"),
         ("PlainConvUNet", {"conv_bias": "yes"}, "true or false"),
+        ("PlainConvUNet", {"n_conv_per_stage": 65}, "n_conv_per_stage must be 3 whole numbers of 1 to 64"),
         ("PlainConvUNet", {"kernel_sizes": object()}, "not a plain value"),
     ],
 )

@@ -11,9 +11,10 @@ from operators.errors import SegmentationRefusal
 from operators.segmentation import models
 from operators.segmentation.network.types import Prediction
 from operators.segmentation.organs.find import find_organs
+from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.types import Modality
 from operators.segmentation.site import SegmentationSite
-from tests.tiny_models import write_intervals
+from tests.tiny_models import FILE, write_intervals
 
 from .conftest import RUN
 
@@ -73,6 +74,16 @@ def test_a_run_that_fails_costs_the_organs_only(volumes, site, monkeypatch):
     assert [(note.code, note.sentence) for note in found.notes] == [
         ("ORGAN_MODEL_FAILED", "The network gave no numbers.")
     ]
+
+
+def test_changed_weights_cost_the_organs_only_unless_asked_for_by_name(volumes, site):
+    path = write_intervals(site.models, "organs", {"liver": 1.0}).folder / FILE
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    found = find_organs(volumes, site)
+    assert found.reason == "the model package organs cannot be used"
+    assert [note.code for note in found.notes] == ["ORGAN_MODEL_FAILED"]
+    with pytest.raises(PackageError, match="MODEL_FILE_CHANGED"):
+        find_organs(volumes, replace(site, organs="organs"))
 
 
 def test_a_missing_ct_costs_the_organs_only(volumes, site):

@@ -90,11 +90,18 @@ def test_hot_spots_are_kept_clear_of_without_being_told(pet_of, labels, make_org
     assert regions[0].suv_mean == pytest.approx(2.0, abs=0.02)
 
 
+def test_cold_spots_are_kept_clear_of(pet_of, labels, make_organs):
+    pet = pet_of()
+    pet.stored[ellipsoid((30, 25, 14), (4, 4, 4))] = 300  # a cyst
+    regions, _ = place_references(pet, make_organs(labels, NAMES))
+    assert regions[0].suv_mean == pytest.approx(2.0, abs=0.02)
+
+
 def test_an_organ_full_of_lesions_has_none(pet_of, labels, make_organs):
     regions, notes = place_references(pet_of(), make_organs(labels, NAMES), LIVER)
     assert [region.name for region in regions] == ["blood_pool"]
     assert [note.code for note in notes] == ["REFERENCE_NOT_PLACED"]
-    assert "clear of hot spots and lesions" in notes[0].sentence
+    assert "clear of hot or cold spots and lesions" in notes[0].sentence
 
 
 def test_an_organ_too_small_unknown_or_not_found_is_said(pet_of, make_organs):

@@ -21,6 +21,12 @@ def cube(start, size=4):
     return mask
 
 
+def block(across, along):
+    mask = np.zeros(SHAPE, bool)
+    mask[across, across, along] = True
+    return mask
+
+
 KIDNEY, LESION = cube((4, 4, 4)), cube((12, 12, 12))
 
 
@@ -56,9 +62,30 @@ def test_with_every_organ_covered_the_rest_is_lesion(segmented_of, found_of):
     assert [region.organ for region in used.removed] == ["kidneys"]
     assert used.organs.anatomy[1].name == "kidneys"
     assert said(used) == {
-        "PHYSIOLOGICAL_REMOVED": "Removed as physiological uptake: 1 region in kidneys. Disease inside these "
-        "organs is removed with them."
+        "PHYSIOLOGICAL_REMOVED": "Removed as physiological uptake: 1 region in kidneys. Disease in these "
+        "organs, or joined to their uptake, is removed with them."
     }
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        pytest.param(block(slice(4, 8), slice(8, 14)), id="kept, a sixth of it inside"),
+        pytest.param(block(slice(3, 9), slice(3, 14)), id="removed, 1.2 ml of it beyond"),
+    ],
+)
+def test_a_region_that_may_be_both_keeps_it_uptake(segmented_of, found_of, region):
+    used = with_organs(segmented_of(mask=region | LESION), found_of({1: "kidneys"}))
+    assert used.claim is Claim.UPTAKE
+    assert said(used)["PHYSIOLOGICAL_UNDECIDED"].startswith("One region may be physiological uptake and")
+
+
+def test_a_region_in_the_margin_alone_is_a_lesion(segmented_of, found_of):
+    node = block(slice(3, 9), slice(9, 11))
+    used = with_organs(segmented_of(mask=node), found_of({1: "kidneys"}))
+    assert used.claim is Claim.LESION
+    assert np.array_equal(used.mask, node)
+    assert "REGION_TOUCHES_ORGAN" in said(used)
 
 
 def test_an_organ_that_the_package_lacks_keeps_it_uptake(segmented_of, found_of):

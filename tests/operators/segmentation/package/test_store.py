@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from operators.errors import SegmentationRefusal
 from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.store import find_package, packages_in
 from operators.segmentation.package.types import Package
@@ -30,6 +31,25 @@ def test_an_absent_folder_holds_none(tmp_path: Path) -> None:
     assert packages_in(tmp_path / "nowhere") == ()
 
 
+def test_a_folder_that_cannot_be_listed_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(SegmentationRefusal, match=r"cannot be read \(Permission denied\)") as caught:
+        packages_in(tmp_path)
+    assert caught.value.code == "MODELS_UNREADABLE"
+
+
+def test_names_cannot_move_a_terminals_cursor(tmp_path: Path) -> None:
+    (tmp_path / "a\x1b[2J").mkdir()
+    (listed,) = packages_in(tmp_path)
+    assert isinstance(listed, PackageError)
+    assert listed.sentence.isprintable()
+
+
 def test_listing_reads_no_weights(tmp_path: Path) -> None:
     made = write_package(package(tmp_path / "a"))
     content = bytearray((made.folder / "fold_0.onnx").read_bytes())
@@ -49,7 +69,7 @@ def test_finds_by_name_and_says_what_there_is(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.package) == ("MODEL_MISSING", "b")
 
 
-@pytest.mark.parametrize("name", ["../a", "a/..", ".", "..", ""])
+@pytest.mark.parametrize("name", ["../a", "a/..", ".", "..", "", "a" * 300, "a\0b"])
 def test_a_path_is_no_name(tmp_path: Path, name: str) -> None:
     write_package(package(tmp_path / "a"))
     with pytest.raises(PackageError):
