@@ -1,8 +1,8 @@
 """The engine beside nnUNetPredictor: same weights, same real whole-body image, same run.
 
 ``python -m tests.benchmarks.networks``. A 31 M parameter nnU-Net with random weights (its time does not
-depend on them), tiles of 128³, no mirroring in either. Each run is a process of its own, in turn, and ratios are
-taken pair by pair.
+depend on them), tiles of 128³, no mirroring in either. Each run is a process of its own, in turn, and ratios
+are taken pair by pair.
 """
 
 from __future__ import annotations

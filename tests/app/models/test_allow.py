@@ -137,7 +137,7 @@ def test_takes_no_more_bytes_than_it_may(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "into").exists()
 
 
-@pytest.mark.parametrize("name", ["../out", "/tmp/out", "a/../../out", "a\\..\\out", "C:out"])
+@pytest.mark.parametrize("name", ["../out", "/out", "a/../../out", "a\\..\\out", "C:out"])
 def test_does_not_unpack_outside(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(zipfile.ZipInfo(name), "x")
