@@ -181,6 +181,49 @@ def export(
     typer.echo(f"{package.identity} is in {file}, digest {package.digest}")
 
 
+@models.command("run")
+def run_package(
+    name: Name,
+    images: Annotated[
+        Path, typer.Argument(help="One patient: PT.nii.gz (SUVbw), CT.nii.gz (HU), truth.nii.gz if there.")
+    ],
+    output: Annotated[Path, typer.Argument(help="Folder of labels.nii.gz and run.json.")],
+    probabilities: Annotated[bool, typer.Option(help="Write probabilities.nii.gz as well.")] = False,
+    mirroring: Annotated[bool, typer.Option(help="Over the axes that the package allows.")] = False,
+    skip_air: Annotated[bool, typer.Option(help="Leave out tiles without body.")] = True,
+    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, single, half, bfloat16 or int8.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    folder: Folder = None,
+) -> None:
+    """Run a package on NIfTI images alone: to check its numbers against its own framework's."""
+    from operators.segmentation.engines.names import EngineName, Precision
+
+    try:
+        chosen = EngineName(engine), Precision(precision)
+    except ValueError as error:
+        _fail(f"models run: {error}")
+    from app.models.apply import apply_package
+    from operators.segmentation.network.types import Options
+    from operators.segmentation.package.store import find_package
+
+    options = Options(
+        device=device,
+        engine=chosen[0],
+        precision=chosen[1],
+        mirroring=mirroring,
+        skip_air=skip_air,
+        probabilities=probabilities,
+    )
+    with _refusals("models run"):
+        package = find_package(_existing(_folder(folder)), name)
+        run = apply_package(package, images, output, options).run
+    typer.echo(
+        f"{run.package} with {run.engine} on {run.device}, {run.precision}: {run.tiles} tiles, "
+        f"{run.tiles_skipped} skipped, {sum(run.times_s.values()):.1f} s; in {output}"
+    )
+
+
 @models.command()
 def quantise(
     name: Name,

@@ -1,4 +1,4 @@
-"""Images by which int8 weights are calibrated and measured: one folder for each patient.
+"""Images from outside the PACS: one folder for each patient, for calibration, measurement and trial.
 
 ``PT.nii.gz`` holds SUVbw and ``CT.nii.gz`` Hounsfield units (``theramap suv --nifti`` writes the former);
 ``truth.nii.gz`` is the label map on the grid that the package predicts on, where there is one.
@@ -43,7 +43,7 @@ def case_names(folder: Path) -> tuple[str, ...]:
     Raises
     ------
     SegmentationRefusal
-        ``QUANTISE_IMAGES``: there is none.
+        ``IMAGES_UNUSABLE``: there is none.
     """
     names = sorted(each.name for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
     if not names:
@@ -57,7 +57,7 @@ def read_case(folder: Path, package: Package) -> Case:
     Raises
     ------
     SegmentationRefusal
-        ``QUANTISE_IMAGES``: an image is not there or no volume, or the truth lies on another grid.
+        ``IMAGES_UNUSABLE``: an image is not there or no volume, or the truth lies on another grid.
     """
     modalities = dict.fromkeys((package.grid, *(each.modality for each in package.inputs)))
     read = {modality: _read(folder / f"{modality}.nii.gz") for modality in modalities}
@@ -101,4 +101,4 @@ def _truth(path: Path, grid: Geometry) -> NDArray[np.int32] | None:
 
 
 def _refusal(fault: str) -> SegmentationRefusal:
-    return SegmentationRefusal("QUANTISE_IMAGES", f"The images for int8 cannot be used: {fault}.")
+    return SegmentationRefusal("IMAGES_UNUSABLE", f"The images cannot be used: {fault}.")

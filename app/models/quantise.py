@@ -84,7 +84,7 @@ def quantise(
     ------
     SegmentationRefusal
         ``QUANTISE_UNAVAILABLE`` (NNCF is not installed), ``QUANTISE_UNSUPPORTED`` (a cascade, or no ONNX
-        weights), ``QUANTISE_IMAGES``.
+        weights), ``IMAGES_UNUSABLE``.
     """
     load_nncf()
     _check(package)
@@ -94,7 +94,7 @@ def quantise(
     measured = [name for name in names if name not in calibrating]
     if unknown or not measured:
         fault = f"there is no folder {unknown[0]}" if unknown else "no patient is left to measure the loss on"
-        raise SegmentationRefusal("QUANTISE_IMAGES", f"The images for int8 cannot be used: {fault}.")
+        raise SegmentationRefusal("IMAGES_UNUSABLE", f"The images cannot be used: {fault}.")
     cut = calibration_tiles(package, [read_case(images / name, package).image for name in calibrating], tiles)
     report(f"calibrating with {len(cut)} tiles of {', '.join(calibrating)}")
     cases = [read_case(images / name, package) for name in measured]

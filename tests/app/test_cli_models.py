@@ -304,4 +304,4 @@ def test_quantise_says_what_int8_costs_and_whether_it_runs(
 def test_quantise_without_images_is_refused(home: Path, tmp_path: Path) -> None:
     result = models("quantise", "two_organs", "--images", tmp_path / "nowhere", home=home)
     assert result.exit_code == 2
-    assert "QUANTISE_" in result.output
+    assert "IMAGES_UNUSABLE" in result.output
