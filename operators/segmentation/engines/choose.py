@@ -118,7 +118,8 @@ def open_session(
         try:
             session = _sessions().get(package, stage, weights, candidate)
         except EngineError as error:
-            failures.append((candidate, error))
+            # a copy: the error's own traceback would keep what was loaded in the device's memory
+            failures.append((candidate, type(error)(str(error))))
         else:
             return session, _notes(failures)
     raise _refused(package, failures)
@@ -248,15 +249,22 @@ class _Sessions:
             return self.kept[key]
         while len(self.kept) >= _KEPT:
             self.kept.popitem(last=False)[1].close()
-        try:
-            session = self._opened(package, stage, weights, candidate)
-        except OutOfMemoryError:
-            if not self.kept:
-                raise
+        session = self._opened_if_others_leave_room(package, stage, weights, candidate)
+        if session is None:
             self.close()
             session = self._opened(package, stage, weights, candidate)
         self.kept[key] = session
         return session
+
+    def _opened_if_others_leave_room(
+        self, package: Package, stage: Stage, weights: tuple[Weights, ...], candidate: Candidate
+    ) -> Kept | None:
+        try:
+            return self._opened(package, stage, weights, candidate)
+        except OutOfMemoryError:
+            if not self.kept:
+                raise
+            return None  # tried again after the error, which holds what was loaded, is gone
 
     def _opened(
         self, package: Package, stage: Stage, weights: tuple[Weights, ...], candidate: Candidate

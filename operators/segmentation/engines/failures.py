@@ -42,8 +42,10 @@ _MEMORY = (
     "cublas_status_alloc_failed",
     "cudnn_status_alloc_failed",
     "available memory of",
+    "unable to find an engine",
 )
-"""Looked for first: CUDA's own message of exhausted memory begins with "CUDA error" too."""
+"""Looked for first: CUDA's own message of exhausted memory begins with "CUDA error" too. The last is what
+torch says when no algorithm of cuDNN found room for its workspace."""
 
 
 def meaning(error: BaseException) -> EngineError:

@@ -9,10 +9,11 @@ from operators.segmentation.engines.names import Precision
 from operators.segmentation.engines.session import Session
 from operators.segmentation.package.types import Shape, Stage
 
-__all__ = ["batch_for", "free_bytes", "tile_bytes"]
+__all__ = ["batch_for", "free_bytes", "power_of_two", "tile_bytes"]
 
-MOST_TILES = 8
-"""Larger batches gain nothing on any GPU: eight tiles of 128³ have work for all of it."""
+MOST_VOXELS = 8 * 128**3
+"""Of all tiles at once: that has work for all of any GPU, and keeps arrays of 64 channels below the 2³¹
+elements up to which kernels count in 32 bits."""
 _FEATURES = 32
 """Channels at full resolution where the package does not say: nnU-Net's."""
 _LIVE = 5
@@ -61,12 +62,18 @@ def batch_for(session: Session, stage: Stage, tile: Shape, free: int) -> int:
     Returns
     -------
     int
-        1 to 8.
+        1, 2, 4, 8 …
     """
     if session.device.type == "cpu":
         return 1
     half = session.facts.precision in {Precision.HALF, Precision.BFLOAT16}
-    return max(1, min(MOST_TILES, free // tile_bytes(stage, tile, 2 if half else 4)))
+    most = MOST_VOXELS // (tile[0] * tile[1] * tile[2])
+    return power_of_two(max(1, min(most, free // tile_bytes(stage, tile, 2 if half else 4))))
+
+
+def power_of_two(most: int) -> int:
+    """The largest one up to `most`: engines try out their algorithms for each batch, so there must be few."""
+    return 1 << (most.bit_length() - 1)
 
 
 def tile_bytes(stage: Stage, tile: Shape, width: int = 4) -> int:

@@ -23,8 +23,10 @@ _AUTOCAST = {Precision.HALF: torch.float16, Precision.BFLOAT16: torch.bfloat16}
 class TorchSession:
     """The networks of a stage as torch modules.
 
-    On a GPU channels lie last, convolutions are tried out once for each size (cuDNN's benchmark), and in
-    half precision products are summed in single precision. Single precision is that, not TF32.
+    On a GPU convolutions are tried out once for each size (cuDNN's benchmark, which remembers for each thread
+    apart), and in half precision products are summed in single precision. Single precision is that, not TF32.
+    Channels do not lie last: torch's instance and group norms would copy such an array to the plain layout,
+    and the next convolution back.
 
     Parameters
     ----------
@@ -58,8 +60,6 @@ class TorchSession:
         with running():
             for network in self._networks:
                 network.to(device)
-                if device.type == "cuda":
-                    _channels_last(network, stage.dimensions)
 
     @property
     def device(self) -> torch.device:
@@ -85,11 +85,8 @@ class TorchSession:
         with running(), ExitStack() as modes:
             for mode in self._modes():
                 modes.enter_context(mode)
-            if self._device.type == "cuda":
-                last = torch.channels_last_3d if self._stage.dimensions == 3 else torch.channels_last
-                given = given.contiguous(memory_format=last)
-            logits = self._networks[fold](given)
-            return form.to_tiles(logits, self._stage).float().contiguous()
+            logits = form.to_tiles(self._networks[fold](given), self._stage)
+            return logits.to(torch.float32, memory_format=torch.contiguous_format)
 
     def rest(self) -> None:
         """Give back what torch keeps in reserve on a GPU."""
@@ -121,14 +118,6 @@ def _files(package: Package, stage: Stage, weights: tuple[Weights, ...]) -> tupl
         raise UnavailableError("the package does not say the architecture that its torch weights belong to")
     paths = [package.folder / fold.state_dict.path for fold in weights if fold.state_dict is not None]
     return paths, stage.architecture
-
-
-def _channels_last(network: torch.nn.Module, dimensions: int) -> None:
-    """Lay weights out with channels last, in place."""
-    layout = torch.channels_last_3d if dimensions == 3 else torch.channels_last
-    for parameter in network.parameters():
-        if parameter.ndim == dimensions + 2:
-            parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
 def _load(path: Path, architecture: Architecture, stage: Stage) -> torch.nn.Module:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from operators.segmentation.engines import form
-from operators.segmentation.engines.session import EngineError, OutOfMemoryError, Session, UnavailableError
+from operators.segmentation.engines.failures import running
+from operators.segmentation.engines.session import EngineError, Session, UnavailableError
 from operators.segmentation.package.types import Package, Shape, Stage
 
 __all__ = ["NotFiniteError", "small_tile", "try_out"]
@@ -38,7 +39,9 @@ def try_out(package: Package, stage: Stage, session: Session) -> None:
     if tuple(logits.shape[2:]) != small:
         wanted, found = ("×".join(map(str, size)) for size in (small, logits.shape[2:]))
         raise UnavailableError(f"for a tile of {wanted} voxels the network gives one of {found}")
-    if not bool(torch.isfinite(logits).all()):
+    with running():
+        finite = bool(torch.isfinite(logits).all())
+    if not finite:
         raise NotFiniteError("the network gives values that are infinite or not numbers")
 
 
@@ -63,7 +66,9 @@ def _small(size: int) -> int:
 def _noise_through(session: Session, stage: Stage, size: Shape) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn((1, stage.channels_in, *size), generator=generator)
-    try:
-        return session.run(0, noise.to(session.device))
-    except torch.OutOfMemoryError as error:  # of the tile itself
-        raise OutOfMemoryError(str(error)) from error
+    with running():
+        logits = session.run(0, noise.to(session.device))
+        if session.device.type == "cuda":
+            # what was only queued fails here, where it is known whose failure it is
+            torch.cuda.synchronize(session.device)
+    return logits

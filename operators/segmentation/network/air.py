@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from operators.domain import Box, Geometry
-from operators.segmentation.network.types import Image, Way
+from operators.segmentation.network.types import Image, Outline, Way
 from operators.segmentation.package.types import Input, Modality
 
 BLOCK_MM = 10.0
@@ -96,26 +95,16 @@ def find_body(image: Image, inputs: Sequence[Input]) -> Body | None:
     return Body(wide, block, image.geometry.shape)
 
 
-def on_network_grid(body: Body, way: Way) -> torch.Tensor:
-    """The body on the network's grid.
-
-    Parameters
-    ----------
-    body : Body
-    way : Way
-
-    Returns
-    -------
-    tensor of bool, shape ``way.network_shape``, on the CPU
-    """
-    mask = body.mask.transpose(way.axes)
+def on_network_grid(body: Body, way: Way) -> Outline:
+    """The body on the network's grid."""
+    blocks = []
     for axis in range(3):
         n, cropped = way.network_shape[axis], way.cropped_shape[axis]
         place = ((np.arange(n) + 0.5) * (cropped / n)).astype(np.int64) + way.box[axis].start
         if way.flipped[axis]:
             place = body.shape[way.axes[axis]] - 1 - place
-        mask = mask.take(place // body.block[way.axes[axis]], axis)
-    return torch.from_numpy(np.ascontiguousarray(mask))
+        blocks.append(place // body.block[way.axes[axis]])
+    return Outline(body.mask.transpose(way.axes), (blocks[0], blocks[1], blocks[2]))
 
 
 def _blocks(values: NDArray[np.float32], samples: Sequence[int], modality: Modality) -> NDArray[np.bool_]:

@@ -47,16 +47,15 @@ class Decision:
             return self._greatest(values) if self._softmax else self._last(values)
         if self._softmax:
             return values.argmax(0).to(torch.int16)
-        above = torch.stack([self._above(channel) for channel in values])
         numbers = torch.arange(1, len(values) + 1, dtype=torch.int16, device=values.device)
-        return (above * numbers.view(-1, *[1] * (values.ndim - 1))).amax(0)
+        return (self._above(values) * numbers.view(-1, *[1] * (values.ndim - 1))).amax(0)
 
     def _activate(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.float().softmax(0) if self._softmax else logits.float().sigmoid()
 
-    def _above(self, channel: torch.Tensor) -> torch.Tensor:
+    def _above(self, values: torch.Tensor) -> torch.Tensor:
         # nnU-Net compares the sigmoid, which is one half for the smallest positive logits too
-        return (channel if self._activated else channel.float().sigmoid()) > 0.5
+        return (values if self._activated else values.float().sigmoid()) > 0.5
 
     def _last(self, values: torch.Tensor) -> torch.Tensor:
         keys = torch.zeros(values.shape[1:], dtype=torch.int16)

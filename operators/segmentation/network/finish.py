@@ -1,8 +1,9 @@
 """Back to the image: complete planes of logits become a label map on the image's grid, as they come.
 
-A convex combination keeps order: where all the neighbours of an output voxel have the same greatest channel,
-so has the voxel between them. Only voxels at boundaries are interpolated, which makes a hundred classes
-cheap; everything is interpolated only for probabilities.
+A convex combination keeps order: where all the neighbours of an output voxel have the same greatest
+channel, so has the voxel between them. On a CPU only voxels at boundaries are interpolated, which makes a
+hundred classes cheap. Everything is interpolated for probabilities, and on a GPU, where the work is small
+beside the wait for the number of voxels at boundaries.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def finish(
     for slab in slabs:
         for number, logits in enumerate(slab.logits, start=slab.first):
             values = decision.values(logits)
-            plane = _Plane(values, decision.keys(values))
+            plane = _Plane(values, decision.keys(values) if writer.needs_keys(values) else None)
             while done < len(along_z.high) and int(along_z.high[done]) <= number:
                 weight = float(along_z.weight[done])
                 low = plane if former is None or int(along_z.low[done]) == number else former
@@ -141,8 +142,8 @@ class _Plane:
 
     values: torch.Tensor
     """(class, y, x): logits, or probabilities where those are brought back."""
-    keys: torch.Tensor
-    """(y, x)."""
+    keys: torch.Tensor | None
+    """(y, x); None where everything is interpolated."""
 
 
 class _Axis:
@@ -181,14 +182,19 @@ class _Writer:
         self._rounded = rounded
         self._axes: tuple[_Axis, _Axis] | None = None
 
+    def needs_keys(self, values: torch.Tensor) -> bool:
+        """Whether planes are written from their keys where neighbours agree."""
+        return self._probabilities is None and values.device.type == "cpu"
+
     def write(self, number: int, low: _Plane, high: _Plane, weight: float) -> None:
         """Write plane `number`, `weight` of the way from `low` to `high`."""
         planes = [(low, 1 - weight), (high, weight)] if weight else [(low, 1.0)]
         y, x = self._on(low.values.device)
-        if self._probabilities is not None:
+        known = [plane.keys for plane, _ in planes if plane.keys is not None]
+        if not known:
             keys = self._whole(number, planes, y, x)
         else:
-            keys = self._same(planes, y, x)
+            keys = self._same(known, y, x)
             if not (weight == 0 and y.copies and x.copies):
                 keys = self._decided(keys, number, planes, y, x)
         self._labels[number] = self._decision.table[keys.cpu().numpy()]
@@ -199,9 +205,9 @@ class _Writer:
         return self._axes
 
     @staticmethod
-    def _same(planes: list[tuple[_Plane, float]], y: _Axis, x: _Axis) -> torch.Tensor:
+    def _same(planes: list[torch.Tensor], y: _Axis, x: _Axis) -> torch.Tensor:
         """Keys where all neighbours have the same, else `_OPEN`."""
-        keys = _agreed([plane.keys for plane, _ in planes])
+        keys = _agreed(planes)
         keys = _agreed([keys.index_select(0, index) for index, _ in y.sides()])
         return _agreed([keys.index_select(1, index) for index, _ in x.sides()])
 

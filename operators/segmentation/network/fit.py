@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,7 +14,7 @@ from operators.segmentation.network.recover import Attempt
 from operators.segmentation.network.tiles import plan_tiles
 from operators.segmentation.network.types import Options, Prepared, Way
 from operators.segmentation.network.window import Sums, Window, has_background
-from operators.segmentation.package.types import Activation, Shape, Stage, Tile
+from operators.segmentation.package.types import Activation, Shape, Stage
 
 _HOST = torch.device("cpu")
 _MOST_OF_DEVICE = 0.6
@@ -46,16 +46,16 @@ def fit(session: Session, stage: Stage, prepared: Prepared, attempt: Attempt) ->
     kept = _result_bytes(stage, prepared.way, options)
     needed = kept
     for size in attempt.sizes:
-        tile = _with_size(stage.tile, size)
+        tile = replace(stage.tile, size=size)
         plan = plan_tiles(prepared.way.network_shape, tile, options.step, body)
-        batch = max(batch_for(session, stage, size, device), 1)
+        batch = batch_for(session, stage, size, device)
         mirrored = stage.mirror_axes if options.mirroring else ()
         for sums in _forms(session, attempt):
             window = Window(session, stage, tile, plan, sums, mirrored)
             ring = sums.bytes(plan, stage, session.folds, batch)
             if sums.device.type != "cpu":
                 if ring <= _MOST_OF_DEVICE * device and kept <= host:
-                    batch = min(batch, max(batch_for(session, stage, size, device - ring), 1))
+                    batch = batch_for(session, stage, size, device - ring)
                     return Fitted(window, batch, _notes(attempt, size))
                 continue
             needed = kept + ring + tile_bytes(stage, size)
@@ -80,10 +80,6 @@ def _forms(session: Session, attempt: Attempt) -> list[Sums]:
     if session.device.type != "cpu" and not attempt.ring_on_host:
         places.insert(0, session.device)
     return [Sums(attempt.sums, apart, place) for place in places for apart in (True, False)]
-
-
-def _with_size(tile: Tile, size: Shape) -> Tile:
-    return Tile(size, tile.step, tile.layout, tile.weighting, tile.sigma, tile.smaller)
 
 
 def _notes(attempt: Attempt, size: Shape) -> tuple[Note, ...]:

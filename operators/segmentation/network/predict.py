@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from time import perf_counter
 from typing import Any
 
@@ -10,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from operators.domain import NetworkRun, Note
-from operators.errors import SegmentationRefusal
 from operators.segmentation.engines.choose import open_session, rest_sessions
-from operators.segmentation.engines.session import EngineError, Facts
+from operators.segmentation.engines.session import Facts
 from operators.segmentation.network.finish import Finished, finish
 from operators.segmentation.network.fit import fit
 from operators.segmentation.network.prepare import prepare
@@ -66,6 +68,20 @@ def predict(package: Package, image: Image, options: Options) -> Prediction:
         out of GPU memory and losing the GPU are no reasons: the study is then computed on the processor,
         and a note says so.
     """
+    return _lane(os.getpid()).submit(_predict, package, image, options).result()
+
+
+@cache
+def _lane(process: int) -> ThreadPoolExecutor:  # noqa: ARG001  a forked process has no threads
+    """The one thread in which a process runs its networks.
+
+    The graph has a new thread for each study, but torch remembers for each thread apart which of cuDNN's
+    algorithms was the fastest: every study would begin by trying them out, for seconds.
+    """
+    return ThreadPoolExecutor(1, "networks")
+
+
+def _predict(package: Package, image: Image, options: Options) -> Prediction:
     book = _Book()
     former: NDArray[Any] | None = None
     with torch.inference_mode():
@@ -100,10 +116,6 @@ def _run_stage(
             return _try(package, stage, image, former, attempt, there, book)
         except RECOVERABLE as error:
             attempt, note = next_attempt(error, attempt, there)
-        except EngineError as error:
-            raise SegmentationRefusal(
-                "ENGINE_FAILED", f"The model {package.identity} cannot be run: {error}."
-            ) from error
         book.notes.append(note)
         book.without = attempt.without
 

@@ -96,7 +96,13 @@ class _Source:
 
     def read(self, box: Box, device: torch.device) -> torch.Tensor:
         """A copy, since normalising writes into it."""
-        return torch.from_numpy(np.array(self.whole[box], np.float32, order="C")).to(device)
+        part = self.whole[box]
+        if device.type == "cpu":
+            return torch.from_numpy(np.array(part, np.float32, order="C"))
+        values = torch.empty(part.shape, device=device)
+        for target, plane in zip(values, part, strict=True):  # no second copy of the volume on the host
+            target.copy_(torch.from_numpy(np.array(plane, np.float32, order="C")))
+        return values
 
 
 def _prepared(

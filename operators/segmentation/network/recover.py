@@ -15,15 +15,8 @@ from operators.segmentation.network.ring import NotFiniteError
 from operators.segmentation.network.types import Options
 from operators.segmentation.package.types import Shape, Stage, Weighting
 
-RECOVERABLE = (
-    OutOfMemoryError,
-    torch.OutOfMemoryError,
-    MemoryError,
-    DeviceLostError,
-    torch.AcceleratorError,
-    NotFiniteError,
-)
-"""Errors after which something else can be tried."""
+RECOVERABLE = (EngineError, RuntimeError, MemoryError, NotFiniteError)
+"""Errors after which something else may be tried; RuntimeError is all that torch raises for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +80,10 @@ def next_attempt(error: BaseException, attempt: Attempt, there: Situation) -> tu
     Raises
     ------
     SegmentationRefusal
-        Nothing is left: ``NOT_ENOUGH_MEMORY``, ``MODEL_OUTPUT_NOT_FINITE``, ``DEVICE_LOST``.
+        Nothing is left: ``NOT_ENOUGH_MEMORY``, ``MODEL_OUTPUT_NOT_FINITE``, ``DEVICE_LOST``,
+        ``ENGINE_FAILED``.
+    RuntimeError
+        The error itself, where no GPU computes and it is not one of memory: a fault of the program.
     """
     if isinstance(error, NotFiniteError):
         return _after_not_finite(attempt, there)
@@ -95,7 +91,13 @@ def next_attempt(error: BaseException, attempt: Attempt, there: Situation) -> tu
     known = error if isinstance(error, EngineError) else meaning(error)
     if isinstance(known, OutOfMemoryError):
         return _after_out_of_memory(attempt, there)
-    return _after_lost_device(attempt, there)
+    if isinstance(known, DeviceLostError):
+        return _after_lost_device(attempt, there)
+    if there.on_gpu:
+        return _on_cpu(attempt, there, f"it could not compute it ({known})")
+    if not isinstance(error, EngineError):
+        raise error
+    raise SegmentationRefusal("ENGINE_FAILED", f"The network cannot be run: {known}.") from error
 
 
 def _after_not_finite(attempt: Attempt, there: Situation) -> tuple[Attempt, Note]:

@@ -13,6 +13,8 @@ from operators.segmentation.package.types import Shape
 
 _CHUNK = 1 << 21
 """Elements handled at once on a CPU: what stays in its caches."""
+_CHUNK_ON_GPU = 1 << 28
+"""Elements of which a copy may be made on a GPU."""
 _EXPONENT = {torch.float16: (torch.int16, 0x7C00), torch.float32: (torch.int32, 0x7F800000)}
 """An integer type of the same width, and the exponent bits that infinities and NaN have set."""
 
@@ -157,7 +159,7 @@ def ring_bytes(plan: Plan, depth: int, channels: int, folds: int, dtype: torch.d
 def _check(sums: torch.Tensor) -> None:
     integer, exponent = _EXPONENT[sums.dtype]
     bits = sums.view(integer).flatten()
-    size = _CHUNK if bits.device.type == "cpu" else len(bits)
+    size = _CHUNK if bits.device.type == "cpu" else _CHUNK_ON_GPU
     for start in range(0, len(bits), size):
         if int(bits[start : start + size].bitwise_and(exponent).amax()) == exponent:
             raise NotFiniteError

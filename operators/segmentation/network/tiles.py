@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from operators.segmentation.network.types import Outline
 from operators.segmentation.package.types import Layout, Shape, Tile, Weighting
 
 _NNUNET_PEAK = 10.0
@@ -48,7 +49,7 @@ class Plan:
             yield tuple(group)
 
 
-def plan_tiles(shape: Shape, tile: Tile, step: float | None = None, body: torch.Tensor | None = None) -> Plan:
+def plan_tiles(shape: Shape, tile: Tile, step: float | None = None, body: Outline | None = None) -> Plan:
     """Lay tiles over an image.
 
     Parameters
@@ -59,7 +60,7 @@ def plan_tiles(shape: Shape, tile: Tile, step: float | None = None, body: torch.
     tile : Tile
     step : float, optional
         Of the tile; by default the tile's own.
-    body : tensor of bool, shape (z, y, x), optional
+    body : Outline, optional
         Where there is body: tiles without any are left out.
     """
     step = tile.step if step is None else step
@@ -118,11 +119,11 @@ def mirrorings(axes: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     return tuple(c for n in range(len(axes) + 1) for c in itertools.combinations(axes, n))
 
 
-def _touches(body: torch.Tensor | None, start: Shape, before: Shape, size: Shape) -> bool:
+def _touches(body: Outline | None, start: Shape, before: Shape, size: Shape) -> bool:
     if body is None:
         return True
     z, y, x = (slice(max(s - b, 0), max(s - b + n, 0)) for s, b, n in zip(start, before, size, strict=True))
-    return bool(body[z, y, x].any())
+    return body.meets((z, y, x))
 
 
 def _nnunet_gaussian(sizes: tuple[int, ...], sigma: float) -> torch.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from operators.domain import Geometry, NetworkRun, Note
+from operators.domain import Box, Geometry, NetworkRun, Note
 from operators.segmentation.engines.names import EngineName, Precision
 from operators.segmentation.package.types import Shape, Triple
 
@@ -80,11 +80,35 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
+class Outline:
+    """The body on a network's grid.
+
+    Attributes
+    ----------
+    mask : ndarray of bool
+        Blocks along the network's (z, y, x).
+    blocks : tuple of ndarray of int
+        The block of each voxel along (z, y, x), growing or falling.
+    """
+
+    mask: NDArray[np.bool_]
+    blocks: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+    def meets(self, box: Box) -> bool:
+        """Whether there is body in a box of voxels, (z, y, x); one beyond the grid is empty."""
+        spans = [blocks[part] for blocks, part in zip(self.blocks, box, strict=True)]
+        if any(len(span) == 0 for span in spans):
+            return False
+        z, y, x = (slice(min(span[0], span[-1]), max(span[0], span[-1]) + 1) for span in spans)
+        return bool(self.mask[z, y, x].any())
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """What a stage's networks slide over."""
 
     array: torch.Tensor
     """(channel, z, y, x), float32, on the session's device, normalised, on the network's grid."""
-    body: torch.Tensor | None
-    """(z, y, x), bool, on the CPU: where there is body; None: everywhere."""
+    body: Outline | None
+    """Where there is body; None: everywhere."""
     way: Way

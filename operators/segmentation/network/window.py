@@ -10,6 +10,7 @@ import torch
 
 from operators.domain import Note
 from operators.errors import SegmentationRefusal
+from operators.segmentation.engines.memory import power_of_two
 from operators.segmentation.engines.session import OutOfMemoryError, Session
 from operators.segmentation.network.ring import Ring, Slab, ring_bytes
 from operators.segmentation.network.tiles import Plan, mirrorings, tile_weights
@@ -116,17 +117,12 @@ class Window:
         for fold, folds in enumerate([[f] for f in every] if self.sums.folds_apart else [list(every)]):
             done = 0
             while done < len(group):
-                starts = group[done : done + progress.batch]
-                try:
-                    logits = self._logits(image, starts, folds)
-                except (OutOfMemoryError, torch.OutOfMemoryError):
-                    if progress.batch == 1:
-                        raise
-                    _halve(progress, self.session.device)
+                starts = group[done : done + power_of_two(min(progress.batch, len(group) - done))]
+                logits = self._logits_if_they_fit(image, starts, folds)
+                if logits is None:
+                    self._halve(progress, len(starts))
                     continue
-                with adding:
-                    for start, tile in zip(starts, logits, strict=True):
-                        ring.add(fold, start, tile)
+                _add(ring, fold, starts, logits, adding)
                 del logits  # else the next batch would find its memory taken
                 done += len(starts)
         if self.session.device.type == "cuda":
@@ -134,6 +130,30 @@ class Window:
         added = adding.seconds()
         progress.accumulate_s += added
         progress.network_s += perf_counter() - began - added
+
+    def _logits_if_they_fit(
+        self, image: torch.Tensor, starts: tuple[Shape, ...], folds: list[int]
+    ) -> torch.Tensor | None:
+        """None where memory ran out: fewer tiles may fit once the error, which holds memory, is gone."""
+        try:
+            return self._logits(image, starts, folds)
+        except (OutOfMemoryError, torch.OutOfMemoryError):
+            if len(starts) == 1:
+                raise
+            return None
+
+    def _halve(self, progress: Progress, before: int) -> None:
+        """Run half as many tiles at once from now on."""
+        if self.session.device.type == "cuda":
+            torch.cuda.empty_cache()  # ONNX Runtime cannot use what torch keeps
+        progress.batch = before // 2
+        progress.notes.append(
+            Note(
+                "NETWORK_BATCH_HALVED",
+                f"The memory did not suffice for {before} tiles at once; they were computed {progress.batch} "
+                "at once. The result is the same.",
+            )
+        )
 
     def _logits(self, image: torch.Tensor, starts: tuple[Shape, ...], folds: list[int]) -> torch.Tensor:
         nz, ny, nx = self.plan.size
@@ -152,7 +172,7 @@ class Window:
             for fold in folds[1:]:
                 logits += self._mirrored(fold, tiles)
             logits /= len(folds)
-        return _brought(logits, self.sums.device)
+        return logits
 
     def _mirrored(self, fold: int, tiles: torch.Tensor) -> torch.Tensor:
         """Mean over all mirrorings, summed in nnU-Net's order."""
@@ -186,18 +206,11 @@ def has_background(stage: Stage) -> bool:
     return stage.activation is Activation.SOFTMAX and 0 in stage.channel_labels
 
 
-def _halve(progress: Progress, device: torch.device) -> None:
-    """Run half as many tiles at once from now on."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    before, progress.batch = progress.batch, progress.batch // 2
-    progress.notes.append(
-        Note(
-            "NETWORK_BATCH_HALVED",
-            f"The memory did not suffice for {before} tiles at once; they were computed {progress.batch} at "
-            "once. The result is the same.",
-        )
-    )
+def _add(ring: Ring, fold: int, starts: tuple[Shape, ...], logits: torch.Tensor, adding: _Stopwatch) -> None:
+    for start, tile in zip(starts, logits, strict=True):
+        here = _brought(tile, ring.device)
+        with adding:
+            ring.add(fold, start, here)
 
 
 def _brought(logits: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,7 +48,7 @@ class Fake:
 
     candidate: Candidate
     stage: Stage
-    answer: float | EngineError = 0.0
+    answer: float | Exception = 0.0
     smallest: int = 1
     rested: int = 0
     closed: bool = False
@@ -65,7 +66,7 @@ class Fake:
         if min(size) < self.smallest:
             message = "sizes of tensors must match"
             raise EngineError(message)
-        if isinstance(self.answer, EngineError):
+        if isinstance(self.answer, Exception):
             raise self.answer
         return torch.full((tiles.shape[0], self.stage.channels_out, *size), self.answer)
 
@@ -80,7 +81,7 @@ class Engines:
     """Takes the place of the engines' opener and the GPU's driver."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.answers: dict[tuple[str, str], float | EngineError] = {}
+        self.answers: dict[tuple[str, str], float | Exception] = {}
         self.broken: dict[tuple[str, str], EngineError] = {}
         self.opened: list[Fake] = []
         self.smallest = 1
@@ -212,6 +213,42 @@ def test_a_gpu_that_vanished_is_replaced_even_when_asked_for_by_name(
     assert chosen(package, options, without=frozenset({"cuda"})) == ("openvino", "cpu", "single")
 
     assert engines.opened[0].closed
+
+
+def test_a_gpu_that_fails_in_the_trial_is_passed_over(package: Package, engines: Engines) -> None:
+    engines.gpu(True)
+    for engine in ("torch", "onnxruntime"):
+        # torch's own: raised where a result is used, not where it was queued
+        engines.answers[engine, "cuda"] = torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    session, notes = open_session(package, package.stages[0], Options())
+
+    assert session.facts.device == "cpu"
+    assert all("the device failed (CUDA error" in note.sentence for note in notes)
+
+
+def test_what_a_failed_engine_had_loaded_is_gone_when_the_next_is_opened(
+    package: Package, engines: Engines
+) -> None:
+    engines.gpu(True)
+    opener, loaded = engines.open, []
+
+    def short(package: Package, stage: Stage, weights: tuple[Weights, ...], candidate: Candidate) -> Fake:
+        assert not any(part() for part in loaded)
+        if candidate.device == "cuda":
+            network = torch.nn.Linear(1, 1)
+            loaded.append(weakref.ref(network))
+            try:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            except RuntimeError as error:
+                raise OutOfMemoryError("CUDA out of memory.") from error
+        return opener(package, stage, weights, candidate)
+
+    chosen(package, Options(device="cpu"))
+    engines.monkeypatch.setattr(choose._sessions(), "opener", short)
+
+    assert chosen(replace(package, digest="two")) == ("openvino", "cpu", "single")
+    assert len(loaded) == 4, "each of three, the first once more after the others were closed"
 
 
 # ---- precision and folds ------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from operators.segmentation.engines.session import (
         (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), OutOfMemoryError),
         (RuntimeError("CUDA failure 2: out of memory ; GPU=0 ; hostname=x"), OutOfMemoryError),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), OutOfMemoryError),
+        (RuntimeError("FIND was unable to find an engine to execute this computation"), OutOfMemoryError),
         (torch.AcceleratorError("CUDA error: device-side assert triggered"), DeviceLostError),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), DeviceLostError),
         (RuntimeError("CUDA error: unspecified launch failure"), DeviceLostError),

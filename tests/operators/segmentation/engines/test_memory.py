@@ -67,6 +67,15 @@ def test_a_gpu_computes_what_fits(stage: Stage, free: int, precision: str, batch
     assert batch_for(session, stage, (128, 128, 128), free) == batch  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("tile", "batch"), [((1, 512, 512), 64), ((128, 128, 128), 8), ((192, 192, 192), 2), ((320, 320, 320), 1)]
+)
+def test_a_large_gpu_computes_eight_million_voxels_or_so(
+    stage: Stage, tile: tuple[int, int, int], batch: int
+) -> None:
+    assert batch_for(Loaded(torch.device("cuda"), "half"), stage, tile, 139 * GIB) == batch  # type: ignore[arg-type]
+
+
 def test_a_tile_s_memory_grows_with_voxels_and_channels(stage: Stage) -> None:
     narrow = replace(stage, architecture=Architecture("PlainConvUNet", {"features_per_stage": [8, 16]}))
     unknown = replace(stage, architecture=None)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from operators.domain import Geometry
 from operators.segmentation.engines.session import Facts
-from operators.segmentation.network.types import Image, Way
+from operators.segmentation.network.types import Image, Outline, Way
 from operators.segmentation.package.types import (
     Activation,
     Crop,
@@ -142,6 +142,13 @@ def package(*stages: Stage, modality: Modality = Modality.CT) -> Package:
         origin=Origin("theramap", "0" * 64, "tests"),
         digest="1" * 64,
     )
+
+
+def outline(mask: NDArray[np.bool_] | torch.Tensor) -> Outline:
+    """A body in blocks of one voxel."""
+    mask = np.asarray(mask)
+    z, y, x = (np.arange(n) for n in mask.shape)
+    return Outline(mask, (z, y, x))
 
 
 def image(array: NDArray[Any], spacing_mm: float = 1.0) -> Image:

@@ -90,13 +90,18 @@ def test_on_the_networks_grid_no_voxel_of_body_is_lost(flipped):
     stage = SimpleNamespace(spacing_mm=(2.0, 4.1, 1.7), image_resampling=Resampling(Interpolation.SPLINE))
     box = (slice(3, 128), slice(1, 39), slice(0, 127))
     way = way_of(image.geometry, stage, box, ((2, 0, 1), flipped))
-    found = on_network_grid(find_body(image, (CT,)), way).numpy()
+    outline = on_network_grid(find_body(image, (CT,)), way)
+    found = outline.mask[np.ix_(*outline.blocks)]
     seen = wall.transpose(2, 0, 1)[tuple(slice(None, None, -1 if flip else None) for flip in flipped)][box]
     nearest = [
         ((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(found.shape, seen.shape, strict=True)
     ]
     assert found.shape == way.network_shape
     assert found[seen[np.ix_(*nearest)]].all()
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        box = tuple(slice(a, a + rng.integers(1, 9)) for a in (rng.integers(0, n) for n in found.shape))
+        assert outline.meets(box) == found[box].any()
 
 
 def test_whole_body_ct_takes_a_moment():

@@ -76,6 +76,8 @@ def test_single_voxels_and_whole_planes_are_interpolated_alike(activation, resam
     monkeypatch.setattr(finishing, "_BLOCK", 4 * 45 * 7)
     whole = finish(slabs(logits), one, there).labels
     assert (sparse != whole).mean() <= 1e-4
+    monkeypatch.setattr(finishing._Writer, "needs_keys", lambda *_: False)  # as on a GPU
+    assert (finish(slabs(logits), one, there).labels == whole).all()
 
 
 def test_regions_are_thresholded_and_later_ones_win():
@@ -139,10 +141,11 @@ def test_interpolated_probabilities_decide_where_the_package_says_so():
 
 
 @pytest.mark.parametrize("interpolation", [Interpolation.SPLINE, Interpolation.WORLD_LINEAR])
-def test_labels_are_copied_from_the_nearest_voxel_where_the_package_says_so(interpolation):
+def test_labels_are_copied_from_the_nearest_voxel_where_the_package_says_so(interpolation, monkeypatch):
     logits = smooth(3, (10, 10, 10))
     one = stage(resampled=Resampled.LABELS, output_resampling=Resampling(interpolation, 1))
-    found = finish(slabs(logits), one, way((10, 10, 10), (20, 20, 20), image_mm=(0.5, 0.5, 0.5))).labels
+    there = way((10, 10, 10), (20, 20, 20), image_mm=(0.5, 0.5, 0.5))
+    found = finish(slabs(logits), one, there).labels
     index = (
         (np.arange(20) // 2)
         if interpolation is Interpolation.SPLINE
@@ -151,6 +154,8 @@ def test_labels_are_copied_from_the_nearest_voxel_where_the_package_says_so(inte
     index = index.astype(int)
     expected = logits.numpy().argmax(0)[np.ix_(index, index, index)]
     assert (found == expected).all()
+    monkeypatch.setattr(finishing._Writer, "needs_keys", lambda *_: False)  # as on a GPU
+    assert (finish(slabs(logits), one, there).labels == expected).all()
 
 
 def test_the_label_map_goes_back_through_crop_transposition_and_flips():

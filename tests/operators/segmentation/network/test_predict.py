@@ -1,3 +1,4 @@
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -83,6 +84,21 @@ def test_a_later_stage_gets_the_labels_of_the_former(run):
     (tile,) = seen
     assert tile[0, 1, 8:].eq(1).all()
     assert tile[0, 2, :8].eq(1).all(), "labels that are not asked for count for the next stage all the same"
+
+
+def test_every_study_runs_in_the_same_thread(run):
+    seen = set()
+
+    def look(tiles):
+        seen.add(threading.get_ident())
+        return threshold(tiles)
+
+    for _ in range(2):
+        study = threading.Thread(target=lambda: run(lambda *_: FakeSession(look)))
+        study.start()
+        study.join()
+    assert len(seen) == 1
+    assert threading.get_ident() not in seen
 
 
 def test_an_empty_result_is_said(run):

@@ -5,7 +5,7 @@ import torch
 
 from operators.errors import SegmentationRefusal
 from operators.segmentation.engines.names import Precision
-from operators.segmentation.engines.session import DeviceLostError, OutOfMemoryError
+from operators.segmentation.engines.session import DeviceLostError, EngineError, OutOfMemoryError
 from operators.segmentation.network.recover import Situation, first_attempt, next_attempt
 from operators.segmentation.network.ring import NotFiniteError
 from operators.segmentation.network.types import Options
@@ -45,6 +45,25 @@ def test_a_lost_gpu_is_replaced_by_the_cpu_at_once(error):
     second, note = next_attempt(error, FIRST, GPU)
     assert second.without == {"cuda"}
     assert note.code == "DEVICE_FELL_BACK"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EngineError("no kernel image"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED"),
+        RuntimeError("x"),
+    ],
+)
+def test_whatever_a_gpu_fails_with_the_cpu_computes(error):
+    second, note = next_attempt(error, FIRST, GPU)
+    assert second.without == {"cuda"}
+    assert note.code == "DEVICE_FELL_BACK"
+
+
+def test_a_fault_of_the_program_stays_one():
+    with pytest.raises(RuntimeError, match="must match"):
+        next_attempt(RuntimeError("sizes of tensors must match"), FIRST, CPU)
 
 
 def test_a_cpu_without_memory_takes_smaller_tiles_and_then_refuses():

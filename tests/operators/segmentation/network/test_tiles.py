@@ -14,6 +14,7 @@ from operators.segmentation.network.tiles import (
     tile_weights,
 )
 from operators.segmentation.package.types import Layout, Tile, Weighting
+from tests.operators.segmentation.network.fakes import outline
 
 AXIS = st.tuples(st.integers(4, 40), st.integers(0, 60)).map(lambda p: (p[0] + p[1], p[0]))
 """Extent and size of an axis, the extent at least the size."""
@@ -71,7 +72,7 @@ def test_a_small_image_is_padded_with_the_odd_voxel_behind():
 def test_tiles_without_body_are_skipped():
     body = torch.zeros(16, 16, 64, dtype=torch.bool)
     body[8, 8, 60] = True
-    plan = plan_tiles((16, 16, 64), Tile((16, 16, 16), 1.0), body=body)
+    plan = plan_tiles((16, 16, 64), Tile((16, 16, 16), 1.0), body=outline(body))
     assert plan.starts == ((0, 0, 48),)
     assert plan.skipped == 3
 
@@ -79,7 +80,7 @@ def test_tiles_without_body_are_skipped():
 def test_body_is_looked_for_behind_the_padding():
     body = torch.zeros(4, 4, 48, dtype=torch.bool)
     body[0, 0, 0] = True
-    plan = plan_tiles((4, 4, 48), Tile((16, 16, 16), 1.0), body=body)
+    plan = plan_tiles((4, 4, 48), Tile((16, 16, 16), 1.0), body=outline(body))
     assert plan.starts == ((0, 0, 0),)
 
 

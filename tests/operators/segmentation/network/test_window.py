@@ -4,14 +4,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from operators.errors import SegmentationRefusal
 from operators.segmentation.engines.session import OutOfMemoryError
 from operators.segmentation.network.ring import NotFiniteError, Ring, ring_bytes
 from operators.segmentation.network.tiles import plan_tiles, tile_weights
-from operators.segmentation.network.window import Progress, Sums, Window, background_logits
+from operators.segmentation.network.window import Progress, Sums, Window, _Stopwatch, background_logits
 from operators.segmentation.package.types import Activation, Layout, Tile, Weighting
-from tests.operators.segmentation.network.fakes import FakeSession, convolution, stage
+from tests.operators.segmentation.network.fakes import FakeSession, convolution, outline, stage
 
 CPU = torch.device("cpu")
 HALF = Sums(torch.float16, True, CPU)
@@ -21,7 +22,7 @@ SINGLE = Sums(torch.float32, True, CPU)
 @torch.inference_mode()
 def slide(image, session, stage, sums=HALF, batch=1, mirrored=(), body=None, progress=None):
     """The window's slabs put together, (class, z, y, x)."""
-    plan = plan_tiles(tuple(image.shape[1:]), stage.tile, body=body)
+    plan = plan_tiles(tuple(image.shape[1:]), stage.tile, body=None if body is None else outline(body))
     window = Window(session, stage, stage.tile, plan, sums, mirrored)
     whole = torch.full((stage.channels_out, *image.shape[1:]), torch.nan, dtype=sums.dtype)
     expected_first = 0
@@ -192,10 +193,45 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing():
     progress = Progress(9)
     session = FakeSession(short_of_memory)
     found = slide(image, session, stage(), progress=progress)
-    assert [batch for _, batch in session.calls] == [9, 4, *[2] * 8]
+    # a layer of sixteen tiles; batches are powers of two
+    assert [batch for _, batch in session.calls] == [8, 4, *[2] * 8]
     assert progress.batch == 2
     assert [note.code for note in progress.notes] == ["NETWORK_BATCH_HALVED"] * 2
     assert torch.equal(found, slide(image, FakeSession(network), stage(), batch=2))
+
+
+def test_time_on_a_gpu_is_that_between_its_events(monkeypatch):
+    clock = iter([1000.0, 1250.0, 5000.0, 5250.0])
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = next(clock)
+
+        def elapsed_time(self, end):
+            return end.at - self.at
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    watch = _Stopwatch(torch.device("cuda"))
+    for _ in range(2):
+        with watch:
+            pass
+    assert watch.seconds() == 0.5
+
+
+def test_the_next_batch_finds_the_memory_of_the_one_before_free():
+    network, given = convolution(1, 3), []
+
+    def counted(tiles):
+        assert all(storage.expired() for storage in given)
+        logits = network(tiles)
+        given.append(StorageWeakRef(logits.untyped_storage()))
+        return logits
+
+    slide(torch.randn(1, 16, 40, 40), FakeSession(counted), stage(), batch=4)
+    assert len(given) == 4
 
 
 def test_running_out_of_memory_with_one_tile_is_raised():
