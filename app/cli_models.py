@@ -204,7 +204,7 @@ def run_package(
     except ValueError as error:
         _fail(f"models run: {error}")
     from app.models.apply import apply_package
-    from operators.segmentation.network.types import Options
+    from operators.segmentation.options import Options
     from operators.segmentation.package.store import find_package
 
     options = Options(

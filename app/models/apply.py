@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from app.models.cases import RAS_TO_LPS, read_case
 from operators.domain import Geometry
 from operators.segmentation.network.predict import predict
-from operators.segmentation.network.types import Options, Prediction
+from operators.segmentation.network.types import Prediction
+from operators.segmentation.options import Options
 from operators.segmentation.package.types import Package
 
 

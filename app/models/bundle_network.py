@@ -14,7 +14,7 @@ from monai.networks import nets
 from app.models.bundle_transforms import UnsupportedError
 from app.models.checkpoint import load_weights
 from app.models.onnx_export import compare, export_onnx
-from operators.segmentation.engines.architectures import ARCHITECTURES, ArchitectureError, build_network
+from operators.segmentation.package.architectures import ARCHITECTURES, ArchitectureError, build_network
 from operators.segmentation.package.types import Architecture, Shape
 
 STATE_KEYS = ("model", "network", "net", "state_dict")

@@ -14,7 +14,7 @@ import torch
 
 from app.models.onnx_export import compare, export_onnx
 from app.models.request import ImportRefusal
-from operators.segmentation.engines.architectures import ArchitectureError, build_network
+from operators.segmentation.package.architectures import ArchitectureError, build_network
 from operators.segmentation.package.types import Architecture, Weights
 from operators.segmentation.package.write import file_of
 

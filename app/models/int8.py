@@ -23,7 +23,8 @@ import operators.segmentation.engines  # noqa: F401  keeps telemetry away, befor
 from operators.errors import SegmentationRefusal
 from operators.segmentation.network.prepare import prepare
 from operators.segmentation.network.tiles import plan_tiles
-from operators.segmentation.network.types import Image, Options
+from operators.segmentation.network.types import Image
+from operators.segmentation.options import Options
 from operators.segmentation.package.types import Package, Stage
 
 CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution")

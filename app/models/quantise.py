@@ -24,7 +24,7 @@ from operators.errors import SegmentationRefusal
 from operators.segmentation.engines.choose import MOST_INT8_DICE_LOSS
 from operators.segmentation.engines.names import EngineName, Precision
 from operators.segmentation.network.predict import predict
-from operators.segmentation.network.types import Options
+from operators.segmentation.options import Options
 from operators.segmentation.package.form import content_of, digest_of
 from operators.segmentation.package.types import File, Package, Quality, Weights
 from operators.segmentation.package.write import file_of, write_package

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from operators.segmentation.engines.names import EngineName, Precision
-
-if TYPE_CHECKING:
-    from operators.segmentation.network.types import Options
+from operators.segmentation.options import Options
 
 AUTO = "auto"
 NONE = "none"
@@ -34,9 +31,7 @@ class SegmentationSite:
     """Most host memory that a network's run may take; None: what is free."""
 
     def options(self) -> Options:
-        """How a network is to be run; loads torch."""
-        from operators.segmentation.network.types import Options  # noqa: PLC0415
-
+        """How a network is to be run."""
         return Options(
             device=self.device,
             engine=self.engine,

@@ -50,7 +50,8 @@ def run_theramap(
     from operators.domain import Geometry
     from operators.segmentation.engines.choose import open_session
     from operators.segmentation.network.predict import predict
-    from operators.segmentation.network.types import Image, Options
+    from operators.segmentation.network.types import Image
+    from operators.segmentation.options import Options
     from operators.segmentation.package.read import read_package
 
     chosen = Options(**options)

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from app.models.bundle import convert_bundle
 from operators.domain import Geometry
 from operators.segmentation.network.predict import predict
-from operators.segmentation.network.types import Image, Options
+from operators.segmentation.network.types import Image
+from operators.segmentation.options import Options
 from tests.app.models import bundles
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -17,7 +17,8 @@ from operators.segmentation.engines import choose
 from operators.segmentation.engines.session import DeviceLostError
 from operators.segmentation.network import predict as prediction
 from operators.segmentation.network.predict import predict
-from operators.segmentation.network.types import Image, Options
+from operators.segmentation.network.types import Image
+from operators.segmentation.options import Options
 from operators.segmentation.package.read import read_package
 from operators.segmentation.package.types import Package
 from operators.segmentation.package.write import file_of, write_package

@@ -23,7 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from operators.domain import Geometry
 from operators.segmentation.network.predict import predict
-from operators.segmentation.network.types import Image, Options
+from operators.segmentation.network.types import Image
+from operators.segmentation.options import Options
 from operators.segmentation.package.types import Interpolation, Resampling, Tile
 from tests.operators.segmentation.network import fakes
 from operators.segmentation.package.types import Weights

@@ -23,7 +23,8 @@ from operators.segmentation.engines.names import EngineName
 from operators.segmentation.network import predict as predict_module
 from operators.segmentation.network.grid import image_of
 from operators.segmentation.network.predict import predict
-from operators.segmentation.network.types import Image, Options
+from operators.segmentation.network.types import Image
+from operators.segmentation.options import Options
 from operators.segmentation.package.read import read_package
 from operators.segmentation.package.types import Modality, Package, Task
 from operators.study.load import load_cases

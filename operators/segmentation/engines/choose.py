@@ -24,7 +24,7 @@ from operators.segmentation.engines.session import (
     UnavailableError,
 )
 from operators.segmentation.engines.trial import NotFiniteError, try_out
-from operators.segmentation.network.types import Options
+from operators.segmentation.options import Options
 from operators.segmentation.package.types import Package, Stage, Weights
 
 __all__ = ["MOST_INT8_DICE_LOSS", "close_sessions", "open_session", "rest_sessions"]

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from operators.segmentation.engines import form
-from operators.segmentation.engines.architectures import ArchitectureError, build_network
 from operators.segmentation.engines.failures import running, unavailable_unless
 from operators.segmentation.engines.names import EngineName, Precision
 from operators.segmentation.engines.session import Facts, UnavailableError
+from operators.segmentation.package.architectures import ArchitectureError, build_network
 from operators.segmentation.package.types import Architecture, Package, Stage, Weights
 
 __all__ = ["TorchSession"]

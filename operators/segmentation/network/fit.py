@@ -12,8 +12,9 @@ from operators.segmentation.engines.memory import batch_for, free_bytes, tile_by
 from operators.segmentation.engines.session import Session
 from operators.segmentation.network.recover import Attempt
 from operators.segmentation.network.tiles import plan_tiles
-from operators.segmentation.network.types import Options, Prepared, Way
+from operators.segmentation.network.types import Prepared, Way
 from operators.segmentation.network.window import Sums, Window, has_background
+from operators.segmentation.options import Options
 from operators.segmentation.package.types import Activation, Shape, Stage
 
 _HOST = torch.device("cpu")

@@ -25,8 +25,9 @@ from operators.segmentation.network.recover import (
     first_attempt,
     next_attempt,
 )
-from operators.segmentation.network.types import Image, Options, Prediction
+from operators.segmentation.network.types import Image, Prediction
 from operators.segmentation.network.window import Progress
+from operators.segmentation.options import Options
 from operators.segmentation.package.types import Package, Stage
 
 PHASES = ("load", "prepare", "network", "accumulate", "finish")

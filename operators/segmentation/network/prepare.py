@@ -19,7 +19,8 @@ from operators.segmentation.network.air import Body, find_body, on_network_grid
 from operators.segmentation.network.grid import Flips, Indices, frame_of, nonzero_box, turned, way_of
 from operators.segmentation.network.normalise import normalise
 from operators.segmentation.network.resample import resample, resample_labels
-from operators.segmentation.network.types import Image, Options, Prepared, Way
+from operators.segmentation.network.types import Image, Prepared, Way
+from operators.segmentation.options import Options
 from operators.segmentation.package.types import Crop, Input, Order, Package, Scheme, Stage
 
 VOXEL_BY_VOXEL = frozenset({Scheme.NONE, Scheme.CLIP_ZSCORE, Scheme.RANGE})

@@ -12,7 +12,7 @@ from operators.segmentation.engines.failures import meaning
 from operators.segmentation.engines.names import Precision
 from operators.segmentation.engines.session import DeviceLostError, EngineError, OutOfMemoryError
 from operators.segmentation.network.ring import NotFiniteError
-from operators.segmentation.network.types import Options
+from operators.segmentation.options import Options
 from operators.segmentation.package.types import Shape, Stage, Weighting
 
 RECOVERABLE = (EngineError, RuntimeError, MemoryError, NotFiniteError)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from operators.segmentation.engines.architectures import ArchitectureError, build_network
+from operators.segmentation.package.architectures import ArchitectureError, build_network
 from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.types import Architecture, Stage
 

@@ -200,7 +200,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network class of the allow-list in ``engines.architectures``, with its arguments (JSON)."""
+    """A network class of the allow-list in ``package.architectures``, with its arguments (JSON)."""
 
     name: str
     arguments: Mapping[str, Any]

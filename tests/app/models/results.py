@@ -15,7 +15,7 @@ import torch
 
 from app.models.nnunet import convert_nnunet
 from app.models.request import ImportRefusal, ImportRequest
-from operators.segmentation.engines.architectures import build_network
+from operators.segmentation.package.architectures import build_network
 from operators.segmentation.package.read import read_package
 from operators.segmentation.package.types import Architecture, Package, Task
 

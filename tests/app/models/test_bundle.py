@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from app.models.bundle import convert_bundle
-from operators.segmentation.engines.architectures import build_network
+from operators.segmentation.package.architectures import build_network
 from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.read import read_package
 from operators.segmentation.package.types import Activation, Modality, Package, Resampled

@@ -12,7 +12,7 @@ import torch
 from app.models.nnunet_labels import read_labels
 from app.models.nnunet_plans import orientation_of, resampling_of
 from app.models.onnx_export import run_onnx
-from operators.segmentation.engines.architectures import build_network
+from operators.segmentation.package.architectures import build_network
 from operators.segmentation.package.types import (
     Activation,
     Crop,

@@ -12,7 +12,7 @@ import torch
 from app.models.nnunet_labels import read_labels
 from app.models.nnunet_plans import architecture_of, check_trainer
 from app.models.request import ImportRefusal
-from operators.segmentation.engines.architectures import build_network
+from operators.segmentation.package.architectures import build_network
 from tests.app.models.results import (
     FULL,
     Hostile,

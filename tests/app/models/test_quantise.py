@@ -24,7 +24,8 @@ from operators.domain import Geometry
 from operators.errors import SegmentationRefusal
 from operators.segmentation.engines.names import EngineName, Precision
 from operators.segmentation.network.predict import predict
-from operators.segmentation.network.types import Image, Options
+from operators.segmentation.network.types import Image
+from operators.segmentation.options import Options
 from operators.segmentation.package.read import read_package
 from operators.segmentation.package.types import Package
 from tests.app.models import bundles

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from app.models.onnx_export import export_onnx
-from operators.segmentation.engines.architectures import build_network
+from operators.segmentation.package.architectures import build_network
 from operators.segmentation.package.types import Architecture, Package, Shape, Stage, Tile, Weights
 from operators.segmentation.package.write import file_of
 from tests.operators.segmentation.package import build

@@ -23,7 +23,7 @@ from operators.segmentation.engines.session import (
     UnavailableError,
 )
 from operators.segmentation.engines.trial import small_tile
-from operators.segmentation.network.types import Options
+from operators.segmentation.options import Options
 from operators.segmentation.package.types import Package, Stage, Tile, Weights
 from tests.operators.segmentation.engines.build import unet, with_stage
 from tests.operators.segmentation.package import build

@@ -10,7 +10,7 @@ from operators.errors import SegmentationRefusal
 from operators.segmentation.engines.names import Precision
 from operators.segmentation.engines.session import DeviceLostError, EngineError, OutOfMemoryError
 from operators.segmentation.network import fit, predict
-from operators.segmentation.network.types import Options
+from operators.segmentation.options import Options
 from operators.segmentation.package.types import Tile, Weighting, Weights
 from tests.operators.segmentation.network.fakes import FakeSession, image, package, stage
 

@@ -13,7 +13,8 @@ from scipy import ndimage
 from operators.domain import Geometry
 from operators.segmentation.network.grid import inside
 from operators.segmentation.network.prepare import former_labels, prepare
-from operators.segmentation.network.types import Image, Options
+from operators.segmentation.network.types import Image
+from operators.segmentation.options import Options
 from operators.segmentation.package.types import (
     Activation,
     Crop,

@@ -8,7 +8,7 @@ from operators.segmentation.engines.names import Precision
 from operators.segmentation.engines.session import DeviceLostError, EngineError, OutOfMemoryError
 from operators.segmentation.network.recover import Situation, first_attempt, next_attempt
 from operators.segmentation.network.ring import NotFiniteError
-from operators.segmentation.network.types import Options
+from operators.segmentation.options import Options
 from operators.segmentation.package.types import Tile, Weighting
 from tests.operators.segmentation.network.fakes import stage
 

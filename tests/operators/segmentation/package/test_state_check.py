@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from operators.segmentation.engines.architectures import build_network
+from operators.segmentation.package.architectures import build_network
 from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.read import read_package
 from operators.segmentation.package.types import Architecture, Package, Weights

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from operators.segmentation.engines import unet
+from operators.segmentation.package import unet
 from operators.segmentation.package.types import Architecture
 
 MAX_STAGES = 12

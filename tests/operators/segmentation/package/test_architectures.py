@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from operators.segmentation.engines.architectures import ArchitectureError, build_network
+from operators.segmentation.package.architectures import ArchitectureError, build_network
 from operators.segmentation.package.types import Architecture
 from tests.conftest import missing
 
