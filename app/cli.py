@@ -29,7 +29,7 @@ Method = Annotated[str | None, typer.Option(help="Segmentation method in place o
 Models = Annotated[Path | None, typer.Option(help="Folder of model packages.")]
 Organs = Annotated[str | None, typer.Option(help="Organ package: its name, auto (the one there is) or none.")]
 Engine = Annotated[
-    str | None, typer.Option(help="auto, openvino, onnxruntime or torch: what computes networks.")
+    str | None, typer.Option(help="auto, openvino, onnxruntime, tensorrt or torch: what computes networks.")
 ]
 Mirroring = Annotated[
     bool | None, typer.Option(help="Average networks over mirrored images, where the package allows it.")

@@ -191,7 +191,7 @@ def run_package(
     probabilities: Annotated[bool, typer.Option(help="Write probabilities.nii.gz as well.")] = False,
     mirroring: Annotated[bool, typer.Option(help="Over the axes that the package allows.")] = False,
     skip_air: Annotated[bool, typer.Option(help="Leave out tiles without body.")] = True,
-    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime, tensorrt or torch.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, single, half, bfloat16 or int8.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     folder: Folder = None,

@@ -56,6 +56,7 @@ _TITLES: Mapping[EngineName, str] = MappingProxyType(
     {
         EngineName.OPENVINO: "OpenVINO",
         EngineName.ONNXRUNTIME: "ONNX Runtime",
+        EngineName.TENSORRT: "TensorRT",
         EngineName.TORCH: "PyTorch",
     }
 )
@@ -65,6 +66,8 @@ _CANDIDATES = (
     Candidate(EngineName.TORCH, "cuda", Precision.HALF),
     Candidate(EngineName.TORCH, "cuda", Precision.SINGLE),
     Candidate(EngineName.ONNXRUNTIME, "cuda", Precision.SINGLE),
+    Candidate(EngineName.TENSORRT, "cuda", Precision.HALF),
+    Candidate(EngineName.TENSORRT, "cuda", Precision.SINGLE),
     Candidate(EngineName.OPENVINO, "cpu", Precision.SINGLE),
     Candidate(EngineName.OPENVINO, "cpu", Precision.BFLOAT16),
     Candidate(EngineName.OPENVINO, "cpu", Precision.INT8),
@@ -156,12 +159,13 @@ def _candidates(package: Package, options: Options, without: frozenset[str]) -> 
     """The rows of the table that fit what was asked for; there is at least one."""
     devices = _devices(options, without)
     on_devices = [row for row in _CANDIDATES if row.device in devices]
-    # a GPU's precision means nothing to the CPU that takes its place
-    precision = options.precision
-    if precision is Precision.HALF and "cuda" in without:
-        precision = Precision.AUTO
+    # a GPU's precision and engine mean nothing to the CPU that takes its place
+    asked, precision = options.engine, options.precision
+    if "cuda" in without:
+        precision = Precision.AUTO if precision is Precision.HALF else precision
+        asked = EngineName.AUTO if asked is EngineName.TENSORRT else asked
     _check_precision(package, precision)
-    named = [row for row in on_devices if options.engine in {EngineName.AUTO, row.engine}]
+    named = [row for row in on_devices if _is_asked(asked, row.engine)]
     if not named:
         raise SegmentationRefusal(
             "ENGINE_UNAVAILABLE",
@@ -180,6 +184,10 @@ def _candidates(package: Package, options: Options, without: frozenset[str]) -> 
             f"The precision {precision} was asked for, which {there} does not have. Choose auto.",
         )
     return fitting
+
+
+def _is_asked(asked: EngineName, engine: EngineName) -> bool:
+    return asked is engine or (asked is EngineName.AUTO and engine is not EngineName.TENSORRT)
 
 
 def _devices(options: Options, without: frozenset[str]) -> tuple[str, ...]:
@@ -219,10 +227,11 @@ def _open(package: Package, stage: Stage, weights: tuple[Weights, ...], candidat
             from operators.segmentation.engines.openvino_session import OpenVinoSession  # noqa: PLC0415
 
             return OpenVinoSession(package, stage, weights, candidate.precision)
-        if candidate.engine is EngineName.ONNXRUNTIME:
-            from operators.segmentation.engines.onnx_session import OnnxSession  # noqa: PLC0415
+        if candidate.engine in (EngineName.ONNXRUNTIME, EngineName.TENSORRT):
+            from operators.segmentation.engines.onnx_session import CUDA, TENSORRT, OnnxSession  # noqa: PLC0415
 
-            return OnnxSession(package, stage, weights, device)
+            providers = (TENSORRT, CUDA) if candidate.engine is EngineName.TENSORRT else None
+            return OnnxSession(package, stage, weights, device, providers, candidate.precision)
         from operators.segmentation.engines.torch_session import TorchSession  # noqa: PLC0415
 
         return TorchSession(package, stage, weights, device, candidate.precision)

@@ -9,6 +9,8 @@ class EngineName(StrEnum):
     AUTO = "auto"
     OPENVINO = "openvino"
     ONNXRUNTIME = "onnxruntime"
+    TENSORRT = "tensorrt"
+    """ONNX Runtime's TensorRT provider: it builds its own engine for minutes, so only by name."""
     TORCH = "torch"
 
 

@@ -26,7 +26,7 @@ CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 
 _PROVIDERS: Mapping[str, tuple[str, ...]] = MappingProxyType({"cpu": (CPU,), "cuda": (CUDA,)})
-"""By device. TensorRT builds its engine for minutes, so it is taken only by name."""
+"""By device."""
 _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         # TF32 has ten bits of mantissa: that is not single precision
@@ -42,7 +42,7 @@ _ERRORS = tuple(
 
 
 class OnnxSession:
-    """The networks of a stage as ONNX Runtime's inference sessions, in single precision.
+    """The networks of a stage as ONNX Runtime's inference sessions.
 
     Parameters
     ----------
@@ -53,6 +53,8 @@ class OnnxSession:
     device : device
     providers : tuple of str, optional
         Execution providers, the preferred one first; by default the device's.
+    precision : Precision
+        Single, or half, which TensorRT alone makes of a file in single precision.
 
     Raises
     ------
@@ -70,9 +72,13 @@ class OnnxSession:
         weights: tuple[Weights, ...],
         device: torch.device,
         providers: tuple[str, ...] | None = None,
+        precision: Precision = Precision.SINGLE,
     ) -> None:
-        self._stage, self._device = stage, device
-        asked = providers or _PROVIDERS[device.type]
+        self._stage, self._device, self._precision = stage, device, precision
+        asked = [
+            (name, {**_OPTIONS[name], **_place(name, device), **_half(name, precision)})
+            for name in providers or _PROVIDERS[device.type]
+        ]
         self._sessions = [_load(path, asked, device) for path in _files(package, weights)]
         self._provider = self._sessions[0].get_providers()[0]
         for session in self._sessions:
@@ -92,7 +98,7 @@ class OnnxSession:
     def facts(self) -> Facts:
         """What the session really uses."""
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
-        return Facts(EngineName.ONNXRUNTIME, ort.__version__, self._provider, name, Precision.SINGLE)
+        return Facts(EngineName.ONNXRUNTIME, ort.__version__, self._provider, name, self._precision)
 
     def run(self, fold: int, tiles: torch.Tensor) -> torch.Tensor:
         """See `Session.run`."""
@@ -131,11 +137,13 @@ def _files(package: Package, weights: tuple[Weights, ...]) -> list[Path]:
     return [package.folder / fold.onnx.path for fold in weights if fold.onnx is not None]
 
 
-def _load(path: Path, providers: tuple[str, ...], device: torch.device) -> ort.InferenceSession:
+def _load(
+    path: Path, providers: list[tuple[str, dict[str, Any]]], device: torch.device
+) -> ort.InferenceSession:
     """A session that computes with the first provider and no other in its place."""
-    known = ort.get_available_providers()
-    if providers[0] not in known:
-        raise UnavailableError(f"the installed ONNX Runtime has no {providers[0]}, only {', '.join(known)}")
+    first, known = providers[0][0], ort.get_available_providers()
+    if first not in known:
+        raise UnavailableError(f"the installed ONNX Runtime has no {first}, only {', '.join(known)}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = usable_cores()
     options.inter_op_num_threads = 1
@@ -143,18 +151,21 @@ def _load(path: Path, providers: tuple[str, ...], device: torch.device) -> ort.I
     if device.type == "cpu":
         # the arena keeps the largest run's memory for good
         options.enable_cpu_mem_arena = False
-    wanted = [(name, {**_OPTIONS[name], **_place(name, device)}) for name in providers]
     with unavailable_unless(f"ONNX Runtime cannot load {path.name}", *_ERRORS):
-        session = ort.InferenceSession(str(path), options, providers=wanted)
-    if session.get_providers()[0] != providers[0]:
+        session = ort.InferenceSession(str(path), options, providers=providers)
+    if session.get_providers()[0] != first:
         raise UnavailableError(
-            f"ONNX Runtime would compute with {session.get_providers()[0]} in place of {providers[0]}"
+            f"ONNX Runtime would compute with {session.get_providers()[0]} in place of {first}"
         )
     return session
 
 
 def _place(provider: str, device: torch.device) -> dict[str, str]:
     return {} if provider == CPU else {"device_id": str(device.index or 0)}
+
+
+def _half(provider: str, precision: Precision) -> dict[str, str]:
+    return {"trt_fp16_enable": "1"} if provider == TENSORRT and precision is Precision.HALF else {}
 
 
 def _channels(ports: list[ort.NodeArg]) -> int | None:

@@ -136,6 +136,18 @@ def test_torch_computes_on_a_gpu_in_half_precision(package: Package, engines: En
     assert chosen(package, Options(device="cpu")) == ("openvino", "cpu", "single")
 
 
+def test_tensorrt_is_taken_by_name_only_and_the_cpu_when_its_gpu_is_lost(
+    package: Package, engines: Engines
+) -> None:
+    options = Options(engine=EngineName.TENSORRT)
+    assert refusal(package, replace(options, device="cpu")).code == "ENGINE_UNAVAILABLE"
+    engines.gpu(True)
+
+    assert chosen(package, options) == ("tensorrt", "cuda", "half")
+    assert chosen(package, replace(options, precision=Precision.SINGLE)) == ("tensorrt", "cuda", "single")
+    assert chosen(package, options, without=frozenset({"cuda"})) == ("openvino", "cpu", "single")
+
+
 def test_each_failure_is_a_note_in_plain_words(package: Package, engines: Engines) -> None:
     engines.gpu(True)
     engines.broken["torch", "cuda"] = UnavailableError(
