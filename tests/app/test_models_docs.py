@@ -11,7 +11,7 @@ import typer.main
 import yaml
 
 from app.cli_models import models
-from app.settings import Models
+from app.settings import Models, Settings
 from operators.segmentation.package.form import content_of
 from operators.segmentation.package.read import read_package
 from operators.segmentation.package.write import write_package
@@ -58,10 +58,19 @@ def test_the_example_shows_every_field_that_a_package_may_have() -> None:
 def test_commands_and_options_of_the_text_exist() -> None:
     commands = typer.main.get_command(models).commands  # type: ignore[attr-defined]
     assert set(re.findall(r"theramap models (\w+)", TEXT)) == set(commands)
-    known = {option for command in commands.values() for each in command.params for option in each.opts}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", TEXT)) - {"--nifti"} <= known  # theramap suv's
+    known = {
+        option
+        for command in commands.values()
+        for each in command.params
+        for option in (*each.opts, *each.secondary_opts)
+    }
+    assert (
+        set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", TEXT)) - {"--nifti", "--method"} <= known
+    )  # suv's, run's
 
 
 def test_settings_of_the_text_are_valid() -> None:
-    (block,) = re.findall(r"```yaml\n(.+?)```", TEXT, re.DOTALL)
-    assert len(Models.model_validate(yaml.safe_load(block)["models"]).allowed) == 1
+    running, trust = re.findall(r"```yaml\n(.+?)```", TEXT, re.DOTALL)
+    shown = Settings.model_validate(yaml.safe_load(running)).models
+    assert shown.model_fields_set | {"allowed"} == set(Models.model_fields)
+    assert len(Models.model_validate(yaml.safe_load(trust)["models"]).allowed) == 1
