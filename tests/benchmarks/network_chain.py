@@ -49,12 +49,14 @@ def run_theramap(
     """Our predict; what it loads is in the session's cache when the time begins, as nnUNetPredictor's is."""
     from operators.domain import Geometry
     from operators.segmentation.engines.choose import open_session
+    from operators.segmentation.engines.names import EngineName, Precision
     from operators.segmentation.network.predict import predict
     from operators.segmentation.network.types import Image
     from operators.segmentation.options import Options
     from operators.segmentation.package.read import read_package
 
-    chosen = Options(**options)
+    enums = {"engine": EngineName, "precision": Precision}
+    chosen = Options(**{name: enums.get(name, bool)(value) for name, value in options.items()})
     began = time.perf_counter()
     package = read_package(folder)
     for stage in package.stages:
