@@ -70,7 +70,9 @@ def new_shape(shape: Shape, spacing: Triple, target: Triple, resampling: Resampl
     return max(z, 1), max(y, 1), max(x, 1)
 
 
-def line(n_in: int, n_out: int, order: int, step: float | None = None) -> Line:
+def line(
+    n_in: int, n_out: int, order: int, step: float | None = None, *, torch_nearest: bool = False
+) -> Line:
     """Neighbours and weights of one axis.
 
     Parameters
@@ -82,6 +84,9 @@ def line(n_in: int, n_out: int, order: int, step: float | None = None) -> Line:
     step : float, optional
         None: the outer edges of both grids coincide (nnU-Net, torch). Else: the first centres coincide, and
         samples lie `step` input samples apart (MONAI).
+    torch_nearest : bool
+        Order 0 as torch's ``nearest-exact``, which computes in single precision: half-way places may fall
+        on the other side.
 
     Returns
     -------
@@ -98,6 +103,9 @@ def line(n_in: int, n_out: int, order: int, step: float | None = None) -> Line:
     if order == 0:
         # scipy rounds half up, torch's grid_sample half to even
         nearest = (np.floor(position + 0.5) if step is None else np.rint(position)).astype(np.int64)
+        if torch_nearest and step is None:
+            scale = np.float32(n_in) / np.float32(n_out)
+            nearest = np.floor((index.astype(np.float32) + np.float32(0.5)) * scale).astype(np.int64)
         nearest = np.minimum(nearest, n_in - 1)
         return Line(nearest, nearest, np.zeros(n_out), n_in)
     low = np.floor(position).astype(np.int64)
@@ -147,7 +155,8 @@ def lines(
         if shape == shape_out and all(abs(step - 1) <= SAME_SPACING for step in steps if step is not None):
             steps = [1.0] * 3
     order = orders(spacing, spacing_out, resampling)
-    z, y, x = (line(*axis) for axis in zip(shape, shape_out, order, steps, strict=True))
+    exact = resampling.interpolation is Interpolation.LINEAR
+    z, y, x = (line(*axis, torch_nearest=exact) for axis in zip(shape, shape_out, order, steps, strict=True))
     return z, y, x
 
 

@@ -60,6 +60,8 @@ def resample(
         maps = [_dense(found) for found in lines(shape, shape_out, spacing, spacing_out, resampling)]
     elif shape == shape_out:
         return image
+    elif resampling.interpolation is Interpolation.LINEAR:
+        maps = [_dense(found) for found in lines(shape, shape_out, spacing, spacing_out, resampling)]
     else:
         axes = zip(shape, shape_out, orders(spacing, spacing_out, resampling), strict=True)
         maps = [None if a == b else matrix(a, b, order) for a, b, order in axes]

@@ -127,10 +127,10 @@ def test_world_linear_equals_monais_spacing_and_its_inverse(shape, spacing, targ
     shape_out = new_shape(shape, spacing, target, WORLD)
     assert shape_out == tuple(expected.shape[1:])
     found = resampled(image, shape_out, spacing, target, WORLD)
-    assert np.abs(found - expected[0].numpy()).max() < 1e-5 * np.ptp(image)
+    assert np.abs(found - expected[0].numpy()).max() < 1e-4 * np.ptp(image)
     back = spacings.inverse(expected)
     returned = resampled(np.ascontiguousarray(expected[0].numpy()), shape, target, spacing, WORLD)
-    assert np.abs(returned - back[0].numpy()).max() < 1e-5 * np.ptp(image)
+    assert np.abs(returned - back[0].numpy()).max() < 1e-4 * np.ptp(image)
 
 
 def test_lines_give_what_matrices_give():
