@@ -216,14 +216,9 @@ def _console(*, stderr: bool = False) -> Console:
 
 
 def _write_nifti(pet: Volume, path: Path) -> None:
-    import nibabel as nib
-    import numpy as np
+    from app.nifti import save_nifti
 
-    flip = np.diag([-1.0, -1.0, 1.0, 1.0])  # LPS to RAS
-    affine = flip @ pet.geometry.affine[:, [2, 1, 0, 3]]
-    image = nib.Nifti1Image(_suvbw(pet).transpose(2, 1, 0), affine)
-    image.header.set_xyzt_units("mm")
-    _replace(path, lambda temporary: nib.save(image, temporary))
+    _replace(path, lambda temporary: save_nifti(_suvbw(pet), pet.geometry, temporary))
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
+from app.nifti import RAS_TO_LPS
 from operators.domain import Geometry
 from operators.errors import SegmentationRefusal
 from operators.segmentation.network.across import linear
@@ -23,7 +24,6 @@ from operators.segmentation.network.types import Image
 from operators.segmentation.package.types import Modality, Package
 
 TRUTH = "truth.nii.gz"
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 GRID_TOLERANCE_MM = 1e-2
 
 

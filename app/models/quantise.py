@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.models.agreement import dice_of
 from app.models.cases import Case, case_names, read_case
 from app.models.int8 import RECIPES, Recipe, calibration_tiles, load_nncf, write_int8
 from operators.errors import SegmentationRefusal
@@ -243,10 +244,5 @@ def measure(
 
 def _mean_dice(labels: NDArray[Any], reference: NDArray[Any], values: Sequence[int]) -> float:
     """Return the mean Dice over the labels that are in either map; 1 where neither has any."""
-    scores = []
-    for value in values:
-        a, b = labels == value, reference == value
-        total = int(a.sum()) + int(b.sum())
-        if total:
-            scores.append(2.0 * int((a & b).sum()) / total)
+    scores = [dice for dice in dice_of(labels, reference, values).values() if dice is not None]
     return float(np.mean(scores)) if scores else 1.0
