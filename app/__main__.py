@@ -24,7 +24,8 @@ def main() -> int:
     from monai.deploy.core import init_app_context
 
     context = init_app_context(sys.argv)
-    models = Path(context.model_path) if context.model_path else None
+    named = context.args.get("model")  # context.model_path is "models" where nothing names one
+    models = Path(named) if named else None
     code, _ = run(Path(context.input_path), Path(context.output_path), settings, models=models)
     return int(code)
 

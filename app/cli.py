@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from app.cli_evaluate import evaluate
 from app.cli_gateway import add_commands
 from app.cli_models import models
 
@@ -25,7 +26,9 @@ cli = typer.Typer(
 Input = Annotated[Path, typer.Argument(help="Folder of DICOM files, with or without a job.json.")]
 Output = Annotated[Path, typer.Argument(help="Folder of the results.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda: where networks run.")]
-Method = Annotated[str | None, typer.Option(help="Segmentation method in place of the protocol's.")]
+Method = Annotated[
+    str | None, typer.Option(help="Segmentation method in place of the protocol's: network, fixed_suv, …")
+]
 Models = Annotated[Path | None, typer.Option(help="Folder of model packages.")]
 Organs = Annotated[str | None, typer.Option(help="Organ package: its name, auto (the one there is) or none.")]
 Engine = Annotated[
@@ -104,6 +107,7 @@ def demo(output_folder: Output = Path("demo-out")) -> None:
     raise typer.Exit(run_demo(output_folder))
 
 
+cli.command()(evaluate)
 add_commands(cli)
 cli.add_typer(models, name="models")
 

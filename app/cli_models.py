@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ Folder = Annotated[
     Path | None,
     typer.Option(
         "--models",
-        help="Folder of packages in place of the settings' models.folder, HOLOSCAN_MODEL_PATH or models/.",
+        help="Folder of packages in place of models.folder, HOLOSCAN_MODEL_PATH or the shipped one.",
     ),
 ]
 Name = Annotated[str, typer.Argument(help="Of the package, as theramap models list has it.")]
@@ -256,9 +255,13 @@ def quantise(
 
 
 def _folder(given: Path | None, settings: Settings | None = None) -> Path:
-    """Return the folder of packages, absolute: the option's, the settings', the environment's, ``models``."""
-    own = given or (settings or _settings()).models.folder
-    return (own or Path(os.environ.get("HOLOSCAN_MODEL_PATH") or "models")).absolute()
+    """Return the folder of packages, absolute: the option's, else the site's, else the checkout's."""
+    from app.models.folder import SHIPPED, models_folder
+
+    folder = given or models_folder((settings or _settings()).models)
+    if folder is None and not SHIPPED.is_dir():
+        _fail("no folder of packages is set; name one with --models or models.folder")
+    return (folder or SHIPPED).absolute()
 
 
 def _existing(folder: Path) -> Path:

@@ -8,9 +8,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.certificates import ends
+from app.doctor_models import look_at_models
+from app.finding import Finding, Mark
 from app.gateway.network.dicomweb import connect
 from app.gateway.network.peers import PeerError, echo
 from app.gateway.settings import Gateway, Tls
@@ -37,22 +38,6 @@ EXPIRY_WARNING_DAYS = 30
 SLOW_FSYNC_S = 0.1
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)
 """No site runs this release earlier: a clock that says so is wrong."""
-
-
-class Mark(StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was looked at, how it is, and what to do if it is not well."""
-
-    subject: str
-    mark: Mark
-    detail: str
-    remedy: str = ""
 
 
 def run_doctor(*, as_json: bool) -> int:
@@ -280,6 +265,7 @@ LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _space,
     _database,
     _device,
+    look_at_models,
     _certificates,
     _ports,
     _remotes,

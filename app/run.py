@@ -10,6 +10,7 @@ from enum import IntEnum
 from importlib.metadata import version
 from pathlib import Path
 
+from app.models.folder import models_folder
 from app.settings import Settings
 from operators.domain import ResultProfile, RunFacts
 from operators.errors import InputRefusal, ProtocolRefusal
@@ -29,10 +30,6 @@ VERSIONED = (
     "scipy",
     "torch",
 )
-
-MODELS_VARIABLE = "HOLOSCAN_MODEL_PATH"
-"""Names the MAP's folder of models."""
-MODELS_FOLDER = Path("models")
 
 
 class ExitCode(IntEnum):
@@ -141,14 +138,14 @@ def segmentation_site(settings: Settings, models: Path | None = None) -> Segment
     settings : Settings
         Their folder of models wins.
     models : Path, optional
-        The MAP's folder of models; by default that of ``HOLOSCAN_MODEL_PATH``, else ``models``. It need not
-        be there.
+        The MAP's folder of models; by default that of ``HOLOSCAN_MODEL_PATH``, else the one beside the
+        program. It need not be there.
     """
     own = settings.models
-    of_map = models or Path(os.environ.get(MODELS_VARIABLE) or MODELS_FOLDER)
+    folder = models_folder(own, models)
     return SegmentationSite(
         device=settings.device,
-        models=own.folder or (of_map if of_map.is_dir() else None),
+        models=folder if folder is None or own.folder or folder.is_dir() else None,
         lesions=own.lesions,
         organs=own.organs,
         engine=own.engine,

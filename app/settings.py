@@ -32,11 +32,11 @@ class Models(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: Path | None = None
-    """Folder of model packages; by default the MAP's (``-m``, ``HOLOSCAN_MODEL_PATH``)."""
+    """Folder of model packages; by default the MAP's (``-m``, ``HOLOSCAN_MODEL_PATH``), else what ships."""
     allowed: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = ()
     """SHA-256 digests of foreign models that may be imported."""
     lesions: str = "auto"
-    """Package of the method ``network``: a name, or the one package made for the tracer."""
+    """Package of the method ``network``: a name, ``none``, or the one package made for the tracer."""
     organs: str = "auto"
     """Organ package: a name, ``none``, or the one there is."""
     engine: EngineName = EngineName.AUTO

@@ -221,6 +221,16 @@ class PhysiologicalOrgan:
 
 
 @dataclass(frozen=True, slots=True)
+class ProtocolMethod:
+    """A segmentation method with its parameters, as they were published for a tracer."""
+
+    name: str
+    parameters: Mapping[str, float]
+    source: str
+    """Who published the method with these parameters for this tracer; empty: nobody."""
+
+
+@dataclass(frozen=True, slots=True)
 class Protocol:
     """One tracer's rules: data of ``app/protocols/*.yaml``, so that a site may change them."""
 
@@ -233,11 +243,7 @@ class Protocol:
     """Regular expressions for free text, case-insensitive."""
     radionuclides: tuple[str, ...]
     """Nuclides that it may carry, as ``F-18``, ``Ga-68``."""
-    method: str
-    """Name of the segmentation method."""
-    method_parameters: Mapping[str, float]
-    method_source: str
-    """Who published the method with these parameters for this tracer."""
+    method: ProtocolMethod
     uptake_time_min: Window
     """Acceptable time from injection to scan, minutes."""
     uptake_time_source: str
@@ -249,6 +255,8 @@ class Protocol:
     physiological: tuple[PhysiologicalOrgan, ...] = ()
     """Organs whose uptake is physiological for this tracer."""
     physiological_source: str = ""
+    otherwise: ProtocolMethod | None = None
+    """What runs where `method` is ``network`` and the site has no lesion package for the tracer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -512,6 +520,64 @@ class RemovedUptake:
 
 
 @dataclass(frozen=True, slots=True)
+class LesionCalibration:
+    """How sure it is that a segmented lesion is one, from how sure its voxels are and from its size.
+
+    P(true lesion) = 1 / (1 + exp(-t)), t = slope · logit(mean calibrated probability over the lesion)
+    + log_volume · ln(volume in ml) + offset.
+    """
+
+    slope: float
+    log_volume: float
+    offset: float
+    source: str
+    """What it was fitted on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Something of a study that the model has not seen in training."""
+
+    feature: str
+    value: float | None
+    """None where the feature is no number, as the tracer."""
+    low: float | None
+    """The range seen in training."""
+    high: float | None
+    unit: str
+    """UCUM; empty where the feature is no number."""
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedDice:
+    """The Dice coefficient that a segmentation is expected to have with an expert's."""
+
+    value: float
+    """0 to 1."""
+    mean_absolute_error: float
+    """Of such predictions, on patients whose Dice was known."""
+    patients: int
+    """How many these were."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How far a network's result can be trusted, by its package's guard."""
+
+    probability: NDArray[np.float16]
+    """(z, y, x) on the PET grid: calibrated probability that a voxel is of a lesion."""
+    lesions: LesionCalibration
+    predicted_dice: PredictedDice | None
+    """None where it cannot be told: nothing was segmented, or the mask is no longer the network's."""
+    features: Mapping[str, float]
+    """What was compared with the training data, by name; one that could not be computed is absent."""
+    departures: tuple[Departure, ...]
+    """Empty: the study is like the training data in every feature."""
+
+
+@dataclass(frozen=True, slots=True)
 class Segmented:
     volumes: Volumes
     mask: NDArray[np.bool_]
@@ -522,6 +588,8 @@ class Segmented:
     organs: OrganMap | None = None
     removed: tuple[RemovedUptake, ...] = ()
     references: tuple[ReferenceRegion, ...] = ()
+    quality: Quality | None = None
+    """None for methods without a network, and for packages without a guard."""
 
     @property
     def all_notes(self) -> tuple[Note, ...]:
@@ -564,6 +632,8 @@ class Lesion:
     """Largest distance between two voxel centres of the lesion, in 3D."""
     site: Site | None = None
     """Where it lies, when an organ model says so."""
+    confidence: float | None = None
+    """Calibrated probability, 0 to 1, that it is a lesion; None without a network that has a guard."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from operators.segmentation.package.types import (
     Activation,
     Crop,
+    Guard,
     Input,
     Interpolation,
     Label,
@@ -43,6 +44,7 @@ def write_intervals(
     modality: Modality = Modality.PET,
     tracers: tuple[str, ...] = (),
     physiological: tuple[str, ...] = (),
+    guard: Guard | None = None,
 ) -> Package:
     """Write a package whose labels are the values from their start to the next one's.
 
@@ -81,6 +83,7 @@ def write_intervals(
             int8_dice_loss=None,
             origin=Origin("onnx", "0" * 64, "tests"),
             digest="",
+            guard=guard,
         )
     )
 

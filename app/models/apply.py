@@ -48,6 +48,8 @@ def apply_package(package: Package, images: Path, output: Path, options: Options
     dice = None if case.truth is None else dice_of(prediction.labels, case.truth, values)
     record = {
         "labels": {str(label.value): label.name for label in package.labels},
+        "physiological": [label.value for label in package.labels if label.physiological],
+        "absent": [package.inputs[channel].name for channel in case.image.absent],
         "voxels": {str(value): count for value, count in voxels.items()},
         "dice": None if dice is None else {label.name: dice[label.value] for label in package.labels},
         "network": asdict(prediction.run),

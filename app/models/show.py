@@ -83,9 +83,22 @@ def _facts(package: Package) -> tuple[tuple[str, str], ...]:
         ("citation", package.citation or "none"),
         ("label map on", f"the grid of {package.grid}"),
         ("quality", "as below" if package.quality else "not measured"),
+        ("guard", _guard(package)),
         ("loss with int8", "not measured" if loss is None else f"{loss:.4f} mean Dice (runs up to 0.005)"),
         ("origin", f"{origin.format}, imported by {origin.importer}, source SHA-256 {origin.sha256}"),
         ("folder", str(package.folder)),
+    )
+
+
+def _guard(package: Package) -> str:
+    guard = package.guard
+    if guard is None:
+        return "none: results do not say how sure they are"
+    dice = guard.dice
+    compared = ", ".join(seen.feature for seen in guard.ranges) or "the tracer alone"
+    return (
+        f"Dice predicted within {dice.mean_absolute_error:g} on average ({dice.patients} patients); "
+        f"a study is compared in {compared}"
     )
 
 

@@ -20,12 +20,15 @@ from pydantic import (
     model_validator,
 )
 
-from operators.domain import Code, PhysiologicalOrgan, Protocol, Window
+from operators.domain import Code, PhysiologicalOrgan, Protocol, ProtocolMethod, Window
 from operators.errors import ProtocolRefusal
 
 __all__ = ["load_protocols"]
 
 SIZE_LIMIT_BYTES = 2**20
+
+NETWORK = "network"
+"""The method that needs a model of the site."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -62,6 +65,20 @@ class _Method(_Strict):
     source: Text
 
 
+class _ProtocolMethod(_Method):
+    otherwise: _Method | None = None
+
+    @model_validator(mode="after")
+    def _otherwise_replaces_a_network(self) -> _ProtocolMethod:
+        if self.otherwise is None:
+            return self
+        if self.name != NETWORK:
+            raise ValueError(f"otherwise is for the method {NETWORK} only, which needs a model")
+        if self.otherwise.name == NETWORK:
+            raise ValueError(f"otherwise names {NETWORK} again")
+        return self
+
+
 class _Organ(_Strict):
     name: Annotated[str, Field(min_length=1, max_length=64)]
     labels: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_ -]{1,64}(\|[A-Za-z0-9_ -]{1,64})*$")]] = Field(
@@ -79,7 +96,7 @@ class _ProtocolFile(_Strict):
     tracer_codes: list[_Code] = []
     tracer_texts: list[Text] = Field(min_length=1)
     radionuclides: list[Nuclide] = Field(min_length=1)
-    method: _Method
+    method: _ProtocolMethod
     uptake_time_min: _Window
     glucose_mmol_l: _Window | None = None
     passed_over_texts: list[Text] = []
@@ -158,7 +175,7 @@ def _parse(path: Path) -> Any:
 def _protocol(valid: _ProtocolFile) -> Protocol:
     canonical = json.dumps(valid.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     glucose = valid.glucose_mmol_l
-    parameters: Mapping[str, float] = {k: float(v) for k, v in valid.method.parameters.items()}
+    otherwise = valid.method.otherwise
     return Protocol(
         name=valid.name,
         title=valid.title,
@@ -166,9 +183,8 @@ def _protocol(valid: _ProtocolFile) -> Protocol:
         tracers=tuple(Code(code.value, code.scheme, code.meaning) for code in valid.tracer_codes),
         tracer_texts=tuple(valid.tracer_texts),
         radionuclides=tuple(valid.radionuclides),
-        method=valid.method.name,
-        method_parameters=parameters,
-        method_source=valid.method.source,
+        method=_method(valid.method),
+        otherwise=None if otherwise is None else _method(otherwise),
         uptake_time_min=Window(valid.uptake_time_min.low, valid.uptake_time_min.high),
         uptake_time_source=valid.uptake_time_min.source,
         glucose_mmol_l=Window(glucose.low, glucose.high) if glucose else Window(),
@@ -180,6 +196,11 @@ def _protocol(valid: _ProtocolFile) -> Protocol:
         ),
         physiological_source=valid.physiological_source,
     )
+
+
+def _method(valid: _Method) -> ProtocolMethod:
+    parameters: Mapping[str, float] = {name: float(value) for name, value in valid.parameters.items()}
+    return ProtocolMethod(valid.name, parameters, valid.source)
 
 
 def _invalid(path: Path, key: str, fault: str) -> ProtocolRefusal:

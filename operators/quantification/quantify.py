@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from operators.domain import Claim, Lesion, Note, OrganMap, Quantified, Segmented, Volume
+from operators.domain import Claim, Lesion, Note, OrganMap, Quality, Quantified, Segmented, Volume
 from operators.quantification.lesions import measure_lesions
 from operators.quantification.totals import total
 from operators.segmentation.organs.sites import site_of
+from operators.segmentation.quality import lesion_confidence
 
 MANY_LESIONS = 300
 """More regions than this are rarely disease and often noise or a threshold that is too low."""
@@ -39,6 +40,8 @@ def quantify(segmented: Segmented) -> Quantified:
     lesions = measure_lesions(pet, segmented.mask)
     if segmented.organs is not None:
         lesions = _with_sites(lesions, segmented.organs, pet)
+    if segmented.quality is not None:
+        lesions = _with_confidence(lesions, segmented.quality)
     return Quantified(
         segmented=segmented,
         lesions=lesions,
@@ -57,6 +60,18 @@ def _withheld(segmented: Segmented) -> str | None:
 def _with_sites(lesions: tuple[Lesion, ...], organs: OrganMap, pet: Volume) -> tuple[Lesion, ...]:
     return tuple(
         replace(lesion, site=site_of(lesion.box, lesion.mask, organs, pet.geometry)) for lesion in lesions
+    )
+
+
+def _with_confidence(lesions: tuple[Lesion, ...], quality: Quality) -> tuple[Lesion, ...]:
+    return tuple(
+        replace(
+            lesion,
+            confidence=lesion_confidence(
+                quality.probability[lesion.box][lesion.mask], lesion.volume_ml, quality.lesions
+            ),
+        )
+        for lesion in lesions
     )
 
 

@@ -42,6 +42,15 @@ PRIVATE_DEFINITIONS: Final[dict[Code, str]] = {
         "Measurement method: the largest mean over the voxels whose centres lie within 6.2035 mm of a voxel "
         "of the region, voxels outside the region included (IBSI code 0F91)."
     ),
+    Code("TM007", PRIVATE_SCHEME, "Calibrated probability of a true lesion"): (
+        "Measurement method of a certainty of finding: the probability that a region which a network "
+        "segmented as a lesion is one, from the network's probabilities and the region's volume, calibrated "
+        "on patients with known lesions."
+    ),
+    Code("TM008", PRIVATE_SCHEME, "Predicted Dice coefficient"): (
+        "Measurement: the Dice coefficient, 0 to 1, that a network's segmentation of the study is expected "
+        "to have with an expert's. It is predicted from the network's probabilities, not measured."
+    ),
     Code("TM010", PRIVATE_SCHEME, "Status of the result"): (
         "Concept name: what the result is and whether anybody has verified it."
     ),
@@ -66,6 +75,10 @@ PRIVATE_DEFINITIONS: Final[dict[Code, str]] = {
     ),
     Code("TM017", PRIVATE_SCHEME, "Reference regions"): (
         "Concept name: the uptake of the reference regions and what placed them; or that there are none."
+    ),
+    Code("TM018", PRIVATE_SCHEME, "Quality of the segmentation"): (
+        "Concept name: how far a network's segmentation can be trusted, and whether the study is like the "
+        "data that it was trained on; or that nothing tells."
     ),
     Code("TM020", PRIVATE_SCHEME, "Report on the state of processing"): (
         "Document title: the software did not produce the results that were to be expected."
@@ -132,6 +145,8 @@ METABOLIC_VOLUME: Final = Code("126032", "DCM", "Metabolic Volume")
 TOTAL_LESION_GLYCOLYSIS: Final = Code("126033", "DCM", "Total Lesion Glycolysis")
 TOTAL_LESION_UPTAKE: Final = _PRIVATE["TM004"]
 SUVBW_LOCAL_PEAK: Final = _PRIVATE["TM005"]
+CERTAINTY_OF_FINDING: Final = Code("111012", "DCM", "Certainty of Finding")
+PREDICTED_DICE: Final = _PRIVATE["TM008"]
 DIAMETER: Final = Code("81827009", "SCT", "Diameter")
 
 MAXIMUM: Final = Code("56851009", "SCT", "Maximum")
@@ -144,11 +159,14 @@ SUVBW_METHOD: Final = Code("126410", "DCM", "SUV body weight calculation method"
 VOXEL_SUM_METHOD: Final = Code("126030", "DCM", "Sum of segmented voxel method for volume")
 VOXEL_CENTRES_METHOD: Final = _PRIVATE["TM003"]
 GLOBAL_PEAK_METHOD: Final = _PRIVATE["TM006"]
+CALIBRATED_METHOD: Final = _PRIVATE["TM007"]
 
 GRAMS_PER_ML_SUVBW: Final = Code("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight")
 CUBIC_CENTIMETRE: Final = Code("cm3", "UCUM", "Cubic centimeter")
 GRAM: Final = Code("g", "UCUM", "Gram")
 MILLIMETRE: Final = Code("mm", "UCUM", "mm")
+PERCENT: Final = Code("%", "UCUM", "Percent")
+NO_UNITS: Final = Code("1", "UCUM", "no units")
 PIXELS: Final = Code("{pixels}", "UCUM", "Pixels")
 
 # The report's frame.
@@ -166,6 +184,7 @@ METHOD: Final = _PRIVATE["TM014"]
 ORGANS: Final = _PRIVATE["TM015"]
 REMOVED_UPTAKE: Final = _PRIVATE["TM016"]
 REFERENCE_REGIONS: Final = _PRIVATE["TM017"]
+QUALITY: Final = _PRIVATE["TM018"]
 STATUS_REPORT: Final = _PRIVATE["TM020"]
 LACK_OF_RESULTS: Final = _PRIVATE["TM021"]
 

@@ -122,6 +122,7 @@ def _measurements(lesion: Lesion, tracer: str) -> Iterator[bytes]:
     In an order that reads well where a viewer shows only the first five, and only by their concepts.
     """
     suv = (codes.SUVBW, codes.GRAMS_PER_ML_SUVBW)
+    confidence = None if lesion.confidence is None else 100 * lesion.confidence
     uptake = codes.TOTAL_LESION_GLYCOLYSIS if tracer == "fdg" else codes.TOTAL_LESION_UPTAKE
     rows = (
         (*suv, lesion.suv_max, codes.MAXIMUM, codes.SUVBW_METHOD),
@@ -140,6 +141,7 @@ def _measurements(lesion: Lesion, tracer: str) -> Iterator[bytes]:
         (*suv, lesion.suv_sd, codes.STANDARD_DEVIATION, codes.SUVBW_METHOD),
         (*suv, lesion.suv_min, codes.MINIMUM, codes.SUVBW_METHOD),
         (*suv, lesion.suv_peak_global, codes.PEAK, codes.GLOBAL_PEAK_METHOD),
+        (codes.CERTAINTY_OF_FINDING, codes.PERCENT, confidence, None, codes.CALIBRATED_METHOD),
     )
     for name, unit, value, derivation, method in rows:
         if value is not None and math.isfinite(value):

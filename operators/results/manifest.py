@@ -31,6 +31,7 @@ from operators.results.json_values import Json, code_value, moment_text, number
 from operators.results.manifest_models import (
     algorithm_content,
     organs_content,
+    quality_content,
     reference_content,
     removed_content,
     site_content,
@@ -38,7 +39,7 @@ from operators.results.manifest_models import (
 from operators.results.summary import RESEARCH_ONLY
 from operators.results.tracking import track
 
-SCHEMA_VERSION: Final = "1.1"
+SCHEMA_VERSION: Final = "1.2"
 FILE_NAME: Final = "results.json"
 
 
@@ -170,6 +171,7 @@ def _completed(
         "references": [reference_content(region) for region in segmented.references],
         "lesions": [_lesion(lesion, quantified, identity) for lesion in quantified.lesions],
         "totals": _totals(quantified),
+        "quality": quality_content(segmented.quality),
         "notes": [_note(note) for note in quantified.all_notes],
         "files": [_file(file, folder) for file in files],
     }
@@ -247,6 +249,7 @@ def _lesion(lesion: Lesion, quantified: Quantified, identity: Identity) -> Json:
         "centroid_lps_mm": [number(mm) for mm in lesion.centroid_lps_mm],
         "longest_diameter_mm": number(lesion.longest_diameter_mm),
         "site": site_content(lesion.site),
+        "confidence": number(lesion.confidence),
     }
 
 

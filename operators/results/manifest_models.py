@@ -1,4 +1,4 @@
-"""The part of results.json that says who computed what: algorithms, networks, organs and what they gave."""
+"""The part of results.json that says who computed what, and how sure it is: algorithms, networks, organs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from operators.domain import (
     Anatomy,
     NetworkRun,
     OrganMap,
+    Quality,
     ReferenceRegion,
     RemovedUptake,
     Site,
@@ -110,4 +111,33 @@ def site_content(site: Site | None) -> Json | None:
         **_anatomy(site.anatomy),
         "overlap": number(site.overlap),
         "distance_mm": number(site.distance_mm),
+    }
+
+
+def quality_content(quality: Quality | None) -> Json | None:
+    """How far a network's result can be trusted."""
+    if quality is None:
+        return None
+    dice = quality.predicted_dice
+    return {
+        "predicted_dice": None
+        if dice is None
+        else {
+            "value": number(dice.value),
+            "mean_absolute_error": number(dice.mean_absolute_error),
+            "patients": dice.patients,
+            "source": dice.source,
+        },
+        "out_of_distribution": [
+            {
+                "feature": departure.feature,
+                "value": number(departure.value),
+                "low": number(departure.low),
+                "high": number(departure.high),
+                "unit": departure.unit,
+                "sentence": departure.sentence,
+            }
+            for departure in quality.departures
+        ],
+        "features": {name: number(value) for name, value in quality.features.items()},
     }

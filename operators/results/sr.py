@@ -165,7 +165,9 @@ def _image_descriptors(quantified: Quantified) -> Iterator[bytes]:
 
 
 def _evaluation(statement: Statement) -> bytes:
-    """A row of the Qualitative Evaluations container: a code where there is one, else text."""
+    """A row of the Qualitative Evaluations container: a code, text, or a number (TID 1500 is extensible)."""
+    if isinstance(statement.value, float):
+        return number(Relation.CONTAINS, statement.concept, statement.value, codes.NO_UNITS)
     if isinstance(statement.value, str):
         return plain_text(Relation.CONTAINS, statement.concept, clean_text(statement.value, _TEXT_LIMIT))
     return code(Relation.CONTAINS, statement.concept, statement.value)

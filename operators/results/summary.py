@@ -8,7 +8,15 @@ from typing import Final
 
 from pydicom.sr.coding import Code
 
-from operators.domain import Algorithm, Claim, Quantified, ReferenceRegion, RemovedUptake
+from operators.domain import (
+    Algorithm,
+    Claim,
+    PredictedDice,
+    Quality,
+    Quantified,
+    ReferenceRegion,
+    RemovedUptake,
+)
 from operators.results import codes
 from operators.results.tracking import parameters_of
 
@@ -19,17 +27,17 @@ RESEARCH_ONLY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A name with its value: a code, or text."""
+    """A name with its value: a code, text, or a plain number."""
 
     concept: Code
-    value: Code | str
+    value: Code | str | float
 
 
 def statements(quantified: Quantified) -> Iterator[Statement]:
     """The report's statements, in reading order.
 
     Status, impression, claim, method, organs, removed uptake, reference regions, totals (or why there are
-    none of these), then every note: the quality section.
+    none of these), how far the segmentation can be trusted, then every note: the quality section.
     """
     yield Statement(codes.STATUS, RESEARCH_ONLY)
     yield Statement(codes.IMPRESSION, impression(quantified))
@@ -39,6 +47,10 @@ def statements(quantified: Quantified) -> Iterator[Statement]:
     yield Statement(codes.REMOVED_UPTAKE, _removed(quantified.segmented.removed))
     yield Statement(codes.REFERENCE_REGIONS, _references(quantified.segmented.references))
     yield Statement(codes.TOTALS, _totals(quantified))
+    quality = quantified.segmented.quality
+    yield Statement(codes.QUALITY, _quality(quality))
+    if quality is not None and quality.predicted_dice is not None:
+        yield Statement(codes.PREDICTED_DICE, quality.predicted_dice.value)
     for note in quantified.all_notes:
         tag = "" if note.tag is None else f" [{note.tag}]"
         yield Statement(codes.QUALITY_NOTE, f"{note.code}: {note.sentence}{tag}")
@@ -113,6 +125,27 @@ def _references(regions: tuple[ReferenceRegion, ...]) -> str:
         for region in regions
     ]
     return "; ".join(parts) or "None: nothing placed them."
+
+
+def _quality(quality: Quality | None) -> str:
+    if quality is None:
+        return "Not known: nothing predicts it for this method or model."
+    departures = len(quality.departures)
+    features = "one feature" if departures == 1 else f"{departures} features"
+    familiar = f"unlike it in {features}, named below" if departures else "like it in all that was compared"
+    return f"{_dice(quality.predicted_dice)} The study was compared with the training data: {familiar}."
+
+
+def _dice(dice: PredictedDice | None) -> str:
+    if dice is None:
+        return (
+            "No Dice is predicted: nothing was segmented, or organs were taken out of the network's result. "
+            "How sure it is that nothing was missed is not stated."
+        )
+    return (
+        f"Predicted Dice {dice.value:.2f}; such predictions were off by {dice.mean_absolute_error:.2f} on "
+        f"average ({dice.patients} patients; {dice.source})."
+    )
 
 
 def _totals(quantified: Quantified) -> str:

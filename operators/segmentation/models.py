@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from operators.domain import Algorithm, Note, Parameter, Volumes
 from operators.errors import SegmentationRefusal
 from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.types import Package, Task
-from operators.segmentation.site import AUTO, SegmentationSite
+from operators.segmentation.site import AUTO, NONE, SegmentationSite
 
 if TYPE_CHECKING:
     from operators.segmentation.network.types import Prediction
@@ -30,7 +28,9 @@ class Choice:
     notes: tuple[Note, ...] = ()
 
 
-def choose_package(site: SegmentationSite, task: Task, tracer: str | None = None) -> Choice:
+def choose_package(
+    site: SegmentationSite, task: Task, tracer: str | None = None, *, verify: bool = True
+) -> Choice:
     """Choose the package that the site names for a task, or the only one that fits.
 
     Parameters
@@ -39,11 +39,13 @@ def choose_package(site: SegmentationSite, task: Task, tracer: str | None = None
     task : Task
     tracer : str, optional
         Name of the protocol that a package has to be made for; None: any.
+    verify : bool
+        Whether the files of the chosen one are read against the digests that it states.
 
     Returns
     -------
     Choice
-        Its package's files have the digests that the package states.
+        With a note for each broken package where the site names none.
 
     Raises
     ------
@@ -53,8 +55,10 @@ def choose_package(site: SegmentationSite, task: Task, tracer: str | None = None
         is not there.
     """
     name = site.lesions if task is Task.LESIONS else site.organs
+    if name == NONE:
+        return Choice(None, "the settings ask for none")
     if name != AUTO:
-        return _named(site, task, name, tracer)
+        return _named(site, task, name, tracer, verify)
     wanted = f"{task} of the tracer {tracer}" if tracer else str(task)
     found = _packages(site.models)
     fitting = sorted(
@@ -73,11 +77,11 @@ def choose_package(site: SegmentationSite, task: Task, tracer: str | None = None
     )
     if not fitting:
         return Choice(None, f"there is no model package for {wanted}", broken)
-    return Choice(_package(site, fitting[0].name), "", broken)
+    return Choice(_package(site, fitting[0].name, verify), "", broken)
 
 
-def _named(site: SegmentationSite, task: Task, name: str, tracer: str | None) -> Choice:
-    package = _package(site, name)
+def _named(site: SegmentationSite, task: Task, name: str, tracer: str | None, verify: bool) -> Choice:
+    package = _package(site, name, verify)
     if package.task is not task:
         raise SegmentationRefusal(
             "MODEL_TASK_WRONG",
@@ -110,23 +114,32 @@ def _packages(folder: Path | None) -> tuple[Package | PackageError, ...]:
     return packages_in(folder)
 
 
-def _package(site: SegmentationSite, name: str) -> Package:
+def _package(site: SegmentationSite, name: str, verify: bool) -> Package:
     if site.models is None:
         raise PackageError(name, "MODEL_MISSING", "no folder of model packages is set.")
     from operators.segmentation.package.store import find_package  # noqa: PLC0415
 
-    return find_package(site.models, name)
+    return find_package(site.models, name, verify=verify)
 
 
-def predicted(package: Package, volumes: Volumes, site: SegmentationSite) -> tuple[Prediction, NDArray[Any]]:
+def predicted(
+    package: Package, volumes: Volumes, site: SegmentationSite, probability_of: tuple[int, ...] = ()
+) -> Prediction:
     """Run a package on a study.
+
+    Parameters
+    ----------
+    package : Package
+    volumes : Volumes
+    site : SegmentationSite
+    probability_of : tuple of int
+        Values of labels whose summed probability is wanted.
 
     Returns
     -------
     Prediction
-        On the grid of the input that the package names.
-    ndarray of uint8 or uint16, shape (z, y, x)
-        Its label map on the PET grid, by nearest neighbour.
+        On the PET grid: the label map by nearest neighbour, the probability by linear interpolation from the
+        grid of the input that the package names.
 
     Raises
     ------
@@ -134,12 +147,18 @@ def predicted(package: Package, volumes: Volumes, site: SegmentationSite) -> tup
         ``MODEL_INPUT_MISSING``: an image that the package needs is not there. Or what the run declines with.
     """
     # these load torch: only a study that runs a network waits for it
-    from operators.segmentation.network.grid import image_of, onto  # noqa: PLC0415
+    from operators.segmentation.network.grid import image_of, onto, probability_onto  # noqa: PLC0415
     from operators.segmentation.network.predict import predict  # noqa: PLC0415
 
     image = image_of(package, volumes)
-    prediction = predict(package, image, site.options())
-    return prediction, onto(prediction.labels, image.geometry, volumes.pet.geometry)
+    prediction = predict(package, image, replace(site.options(), probability_of=probability_of))
+    grids = image.geometry, volumes.pet.geometry
+    probability = prediction.probability
+    return replace(
+        prediction,
+        labels=onto(prediction.labels, *grids),
+        probability=None if probability is None else probability_onto(probability, *grids),
+    )
 
 
 def algorithm_of(

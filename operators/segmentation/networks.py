@@ -13,6 +13,7 @@ from operators.segmentation import models
 from operators.segmentation.method import MIN_VOLUME, Engine, Method
 from operators.segmentation.organs.physiological import removed_regions
 from operators.segmentation.package.types import Package, Task
+from operators.segmentation.quality import assess
 from operators.segmentation.site import SegmentationSite
 from operators.segmentation.thresholds import left_out_note, without_small
 
@@ -47,15 +48,21 @@ class NetworkEngine:
                 f"theramap models import, or choose another method.{passed_over}",
             )
         package = choice.package
-        prediction, labels = models.predicted(package, volumes, self.site)
+        disease = _disease(package)
+        wanted = () if package.guard is None else disease
+        prediction = models.predicted(package, volumes, self.site, wanted)
+        labels, probability = prediction.labels, prediction.probability
         smallest_ml = {p.name: p.value for p in self.parameters}["min_volume_ml"]
-        mask, left_out = without_small(volumes.pet, np.isin(labels, _disease(package)), smallest_ml)
+        mask, left_out = without_small(volumes.pet, np.isin(labels, disease), smallest_ml)
         physiological = [label for label in package.labels if label.physiological]
         removed = (
             region
             for label in physiological
             for region in removed_regions(volumes.pet, labels == label.value, label.name)
         )
+        quality = None
+        if package.guard is not None and probability is not None:
+            quality = assess(package, package.guard, probability, mask, volumes)
         parts_them = bool(physiological) and tracer in package.tracers
         return Segmented(
             volumes=volumes,
@@ -69,6 +76,7 @@ class NetworkEngine:
                 *left_out_note(left_out, "found by the network", smallest_ml),
             ),
             removed=tuple(removed),
+            quality=quality,
         )
 
 
@@ -80,8 +88,8 @@ def _parts_nothing(package: Package) -> Note:
     )
 
 
-def _disease(package: Package) -> list[int]:
-    return [label.value for label in package.labels if not label.physiological]
+def _disease(package: Package) -> tuple[int, ...]:
+    return tuple(label.value for label in package.labels if not label.physiological)
 
 
 def _build(

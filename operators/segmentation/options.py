@@ -25,5 +25,8 @@ class Options:
     labels: tuple[int, ...] | None = None
     """Values of the label map to keep; None: all. The others become background."""
     probabilities: bool = False
+    """Whether those of all channels are wanted as well."""
+    probability_of: tuple[int, ...] = ()
+    """Values of labels whose summed probability is wanted: one map, not one for each channel."""
     memory_bytes: int | None = None
     """Most memory to take on the host; None: what is free."""

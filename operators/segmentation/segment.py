@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from operators.domain import Job, Note, Protocol, Segmented, Volumes
+from operators.domain import Job, Note, Protocol, ProtocolMethod, Segmented, Volumes
 from operators.errors import SegmentationRefusal
+from operators.segmentation import models
 from operators.segmentation.engine import Engine, choose_engine
 from operators.segmentation.organs.find import find_organs
 from operators.segmentation.organs.references import place_references
 from operators.segmentation.organs.use import with_organs
+from operators.segmentation.package.types import Task
+from operators.segmentation.quality import quality_notes
 from operators.segmentation.site import SegmentationSite
 
 
@@ -28,21 +30,21 @@ def segment(volumes: Volumes, site: SegmentationSite) -> Segmented:
     SegmentationRefusal
         The method, a parameter, the device or a model is not to be had, or the method declines.
     """
-    protocol = volumes.selection.protocol
-    name, parameters = chosen_method(volumes.selection.case.job, protocol)
-    engine = choose_engine(name, parameters, site)
+    selection = volumes.selection
+    method, notes = chosen_method(selection.case.job, selection.protocol, site)
+    engine = choose_engine(method.name, method.parameters, site)
     segmented = (
         _after_organs(engine, volumes, site) if engine.needs else _before_organs(engine, volumes, site)
     )
-    algorithm = segmented.algorithm
-    if algorithm.network is not None:
-        return segmented
-    if (name, parameters) == (protocol.method, protocol.method_parameters):
-        segmented = replace(segmented, algorithm=replace(algorithm, citation=protocol.method_source))
+    segmented = replace(segmented, notes=(*notes, *segmented.notes))
+    if segmented.algorithm.network is not None:
+        return replace(segmented, notes=(*segmented.notes, *quality_notes(segmented.quality)))
+    if method.source:
+        segmented = replace(segmented, algorithm=replace(segmented.algorithm, citation=method.source))
     organs_ran_on = "cpu" if segmented.organs is None else segmented.organs.algorithm.device
     if site.device == "cuda" and organs_ran_on == "cpu":
-        note = Note("DEVICE_NOT_USED", f"The method {name} runs on the CPU; the device cuda was not used.")
-        segmented = replace(segmented, notes=(*segmented.notes, note))
+        sentence = f"The method {method.name} runs on the CPU; the device cuda was not used."
+        segmented = replace(segmented, notes=(*segmented.notes, Note("DEVICE_NOT_USED", sentence)))
     return segmented
 
 
@@ -65,11 +67,51 @@ def _before_organs(engine: Engine, volumes: Volumes, site: SegmentationSite) -> 
     return with_organs(engine.segment(volumes, {}), find_organs(volumes, site))
 
 
-def chosen_method(job: Job, protocol: Protocol) -> tuple[str, Mapping[str, float]]:
-    """Name and parameters of the method: the job's before the protocol's.
+def chosen_method(
+    job: Job, protocol: Protocol, site: SegmentationSite
+) -> tuple[ProtocolMethod, tuple[Note, ...]]:
+    """Choose the method: the job's, else the protocol's, else what the protocol has where there is no model.
 
-    The protocol's parameters are those of the protocol's method; another method takes none of them.
+    Parameters
+    ----------
+    job : Job
+        Its method takes the protocol's parameters where the protocol names it too; its own parameters go
+        before those of any method.
+    protocol : Protocol
+    site : SegmentationSite
+        Its lesion packages.
+
+    Returns
+    -------
+    ProtocolMethod
+        Without source where the parameters are not those that were published.
+    tuple of Note
+        ``MODEL_MISSING`` where the protocol's network is not to be had and another method stands in.
+
+    Raises
+    ------
+    SegmentationRefusal
+        The protocol's network has a package that is broken, or several.
     """
-    name = job.method or protocol.method
-    own = protocol.method_parameters if name == protocol.method else {}
-    return name, {**own, **job.method_parameters}
+    method, missing = protocol.method, ""
+    if job.method is not None:
+        own = [one for one in (protocol.method, protocol.otherwise) if one and one.name == job.method]
+        method = own[0] if own else ProtocolMethod(job.method, {}, "")
+    elif protocol.otherwise is not None:
+        choice = models.choose_package(site, Task.LESIONS, protocol.name, verify=False)
+        # a broken package may be the one that the protocol means: then its method has to refuse
+        if choice.package is None and not choice.notes:
+            method, missing = protocol.otherwise, choice.reason
+    parameters = {**method.parameters, **job.method_parameters}
+    source = method.source if parameters == method.parameters else ""
+    method = ProtocolMethod(method.name, parameters, source)
+    return method, (_stands_in(protocol, method, missing),) if missing else ()
+
+
+def _stands_in(protocol: Protocol, method: ProtocolMethod, reason: str) -> Note:
+    sentence = (
+        f"The protocol {protocol.name} asks for the method {protocol.method.name}, which was not to be had: "
+        f"{reason}. The method {method.name} was used in its place "
+        f"({method.source or 'with parameters of the job'})."
+    )
+    return Note("MODEL_MISSING", sentence)

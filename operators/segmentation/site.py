@@ -21,7 +21,7 @@ class SegmentationSite:
     models: Path | None = None
     """Folder of model packages, which has to be there; None: there are none."""
     lesions: str = AUTO
-    """Package of the method ``network``: a name, or the only one made for the tracer."""
+    """Package of the method ``network``: a name, ``none``, or the only one made for the tracer."""
     organs: str = AUTO
     """Organ package: a name, ``none``, or the only one there is."""
     engine: EngineName = EngineName.AUTO

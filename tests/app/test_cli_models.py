@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import app.models.foreign
 import app.models.quantise
 from app.cli import cli
+from app.models import folder
 from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.form import content_of
 from operators.segmentation.package.read import read_package
@@ -58,6 +59,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_list_shows_every_package_and_the_fault_of_a_broken_one(home: Path) -> None:
     (home / "broken").mkdir()
+    (home / "broken" / "model.json").write_text("{")
     result = models("list", home=home)
     assert result.exit_code == 0
     for words in (
@@ -68,7 +70,7 @@ def test_list_shows_every_package_and_the_fault_of_a_broken_one(home: Path) -> N
         "3d_fullres",
         "Apache-2.0",
         "ready",
-        "MODEL_MISSING",
+        "MODEL_INVALID",
     ):
         assert words in result.output
 
@@ -162,10 +164,11 @@ def test_verify_finds_a_package_in_a_folder_of_another_name(home: Path) -> None:
 # ---- where packages lie --------------------------------------------------------------------------
 
 
-def test_the_folder_is_the_settings_then_the_environments_then_models(
+def test_the_folder_is_the_settings_then_the_environments_then_the_shipped(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOLOSCAN_MODEL_PATH")
+    monkeypatch.setattr(folder, "SHIPPED", home)
     assert "two_organs" in models("list").output
     (tmp_path / "map").mkdir()
     monkeypatch.setenv("HOLOSCAN_MODEL_PATH", str(tmp_path / "map"))
@@ -173,6 +176,26 @@ def test_the_folder_is_the_settings_then_the_environments_then_models(
     monkeypatch.setenv("THERAMAP_MODELS__FOLDER", str(home))
     assert "two_organs" in models("list").output
     assert "no packages in" in models("list", home=tmp_path / "map").output
+
+
+def test_without_a_folder_it_is_asked_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOLOSCAN_MODEL_PATH")
+    monkeypatch.setattr(folder, "SHIPPED", tmp_path / "not-in-a-wheel")
+    for arguments in (("list",), ("import", str(tmp_path))):
+        result = models(*arguments)
+        assert result.exit_code == 2
+        assert "name one with --models or models.folder" in result.output
+    (tmp_path / "not-in-a-wheel").mkdir()
+    assert "no packages in" in models("list").output
+
+
+def test_training_code_is_no_package_and_no_part_of_one(home: Path) -> None:
+    (home / "later" / "training").mkdir(parents=True)
+    (home / "two_organs" / "training").mkdir()
+    (home / "two_organs" / "training" / "train.py").write_text("raise SystemExit")
+    result = models("verify", home=home)
+    assert (result.exit_code, "1 packages, 0 faulty" in result.output) == (0, True)
+    assert "later" not in models("list", home=home).output
 
 
 # ---- export and import ---------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import cli
-from app.doctor import Mark, examine
+from app.doctor import examine
+from app.finding import Mark
 from app.health import build_app, readiness
 from app.overview import count
 from app.settings import Settings

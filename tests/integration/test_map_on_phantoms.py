@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from app.demo.phantom import PhantomSpec, PhantomTruth, write_phantom
 from app.demo.phantom_spec import TRANSFER_SYNTAXES
 from app.run import ExitCode, run
 from app.settings import Settings
+from tests.tiny_models import write_intervals
 
 SMALL = {"shape": (40, 48, 48), "spacing_mm": (5.0, 6.0, 6.0), "organs": False, "n_lesions": 3}
 SCHEMA = json.loads((Path(operators.results.__file__).parent / "results.schema.json").read_text())
@@ -116,6 +118,7 @@ def test_each_tracer_has_its_protocol_and_method(tmp_path: Path, tracer: str, me
     write_phantom(tmp_path / "in", PhantomSpec(**SMALL, tracer=tracer))
     results = run_map(tmp_path / "in", tmp_path / "out")
     assert results["protocol"]["name"] == tracer
+    assert ("MODEL_MISSING" in {note["code"] for note in results["notes"]}) == (tracer == "fdg")
     assert method in (None, results["segmentation"]["method"])
     assert len(results["lesions"]) == 3
     assert results["totals"]["tumour"] is None
@@ -297,3 +300,19 @@ def test_map_entry_reads_the_holoscan_variables(tmp_path: Path) -> None:
     repository = Path(__file__).resolve().parents[2]
     subprocess.run([sys.executable, repository / "app"], env=environment, check=True, capture_output=True)
     assert read_results(tmp_path / "out")["status"] == "completed"
+
+
+def test_map_entry_takes_no_models_of_the_working_directory(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "in", PhantomSpec(**SMALL))
+    (tmp_path / "out").mkdir()
+    for name in ("one", "two"):  # which would refuse the study
+        write_intervals(tmp_path / "models", name, {"liver": 1.0})
+    environment = {name: value for name, value in os.environ.items() if name != "HOLOSCAN_MODEL_PATH"}
+    environment["THERAMAP_MODELS__LESIONS"] = "none"
+    command = [sys.executable, Path(__file__).resolve().parents[2] / "app", "-i", "in", "-o", "out"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert read_results(tmp_path / "out")["status"] == "completed"
+    command += ["-m", "models"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True)
+    assert done.returncode == ExitCode.REFUSED
+    assert read_results(tmp_path / "out")["reason"]["code"] == "MODEL_AMBIGUOUS"

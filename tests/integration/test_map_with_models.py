@@ -14,13 +14,23 @@ import numpy as np
 import pydicom
 import pytest
 import yaml
+from pydicom.sr.coding import Code
 
 import operators.results
 from app import protocols
 from app.demo.phantom import PhantomLesion, PhantomSpec, PhantomTruth, write_phantom
 from app.run import ExitCode, run
 from app.settings import Settings
-from operators.segmentation.package.types import Modality, Task
+from operators.domain import LesionCalibration
+from operators.segmentation.package.types import (
+    Calibration,
+    DiceCalibration,
+    Feature,
+    Guard,
+    Modality,
+    SeenRange,
+    Task,
+)
 from tests.tiny_models import write_intervals
 
 SCHEMA = json.loads((Path(operators.results.__file__).parent / "results.schema.json").read_text())
@@ -184,8 +194,10 @@ def test_a_network_that_knows_physiological_uptake_gives_lesions(
     package = write_intervals(
         tmp_path / "models", "ours", UPTAKE, task=Task.LESIONS, tracers=("fdg",), physiological=physiological
     )
-    results = run_map(folder, tmp_path / "out", tmp_path / "models", method="network")
+    results = run_map(folder, tmp_path / "out", tmp_path / "models")
     assert_lesions(results, truth)
+    assert results["segmentation"]["method"] == "network"
+    assert "MODEL_MISSING" not in codes_of(results)
     assert results["segmentation"]["claim"] == "lesion"
     assert results["segmentation"]["model_sha256"] == package.digest
     network = results["segmentation"]["network"]
@@ -203,6 +215,82 @@ def test_a_network_that_knows_physiological_uptake_gives_lesions(
     [algorithm] = segmentation.SegmentationAlgorithmIdentificationSequence
     assert algorithm.AlgorithmFamilyCodeSequence[0].CodeValue == "123110"
     assert "package" in algorithm.AlgorithmParameters
+
+
+def test_the_guard_of_a_package_reaches_results_and_report(
+    study: tuple[Path, PhantomTruth], tmp_path: Path
+) -> None:
+    folder, truth = study
+    guard = Guard(
+        Calibration(1.0, 0.0, "made up"),
+        LesionCalibration(1.0, 0.0, 0.0, "made up"),
+        DiceCalibration(0.5, 0.0, 0.06, 38, "made up"),
+        (
+            SeenRange(Feature.SPACING_Z, 2.0, 5.0, "mm", "made up"),
+            SeenRange(Feature.SPACING_XY, 2.0, 5.0, "mm", "made up"),
+            SeenRange(Feature.CT, 0.0, 0.0, "1", "made up"),
+        ),
+    )
+    physiological = ("physiological_organ", "physiological_urine")
+    own = {"task": Task.LESIONS, "tracers": ("fdg",), "physiological": physiological}
+    write_intervals(tmp_path / "models", "ours", UPTAKE, guard=guard, **own)
+    results = run_map(folder, tmp_path / "out", tmp_path / "models")
+    assert_lesions(results, truth)
+    quality = results["quality"]
+    [departure] = quality["out_of_distribution"]  # the CT is none of the package's inputs
+    assert (departure["feature"], departure["value"], departure["high"]) == ("pet_spacing_z_mm", 6.0, 5.0)
+    dice = quality["predicted_dice"]
+    assert 0.1 < dice["value"] < 0.5  # the brain is nearly a lesion to this network
+    assert (dice["mean_absolute_error"], dice["patients"]) == (0.06, 38)
+    # logits at SUV 14: 0, 14 - 4, 28 - 14, 42 - 34
+    sure = np.exp(14.0) / np.exp([0.0, 10.0, 14.0, 8.0]).sum()
+    assert [lesion["confidence"] for lesion in results["lesions"]] == pytest.approx([sure] * 2, abs=2e-3)
+    assert quality["features"]["noise"] < 0.2
+    assert codes_of(results)[-2:] == ["OUT_OF_DISTRIBUTION", "PREDICTED_DICE_LOW"]
+    said = texts_of(tmp_path / "out" / "sr.dcm")
+    assert departure["sentence"] in said
+    assert f"Predicted Dice {dice['value']:.2f}" in said
+    report = hd.sr.srread(tmp_path / "out" / "sr.dcm")
+    for group in report.content.get_volumetric_roi_measurement_groups():
+        [certainty] = group.get_measurements(name=Code("111012", "DCM", "Certainty of Finding"))
+        assert (certainty.value, certainty.unit.value) == (pytest.approx(100 * sure, abs=0.2), "%")
+
+
+def test_the_package_and_its_absence_give_other_uids(
+    study: tuple[Path, PhantomTruth], tmp_path: Path
+) -> None:
+    physiological = ("physiological_organ", "physiological_urine")
+    own = {"task": Task.LESIONS, "tracers": ("fdg",), "physiological": physiological}
+    write_intervals(tmp_path / "models", "ours", UPTAKE, **own)
+    write_intervals(tmp_path / "again" / "models", "ours", UPTAKE | {"lesion": 10.5}, **own)
+    (tmp_path / "none").mkdir()
+    runs = {"models": {}, "again/models": {}, "none": {}, "off": {"own": {"lesions": "none"}}}
+    results = {
+        name: run_map(
+            study[0], tmp_path / "out" / name, tmp_path / (name if name != "off" else "models"), **options
+        )
+        for name, options in runs.items()
+    }
+    methods = [each["segmentation"]["method"] for each in results.values()]
+    assert methods == ["network", "network", "fixed_suv", "fixed_suv"]
+    assert len({each["identity"] for each in results.values()}) == 4
+    stands_in = results["none"]
+    assert stands_in["segmentation"]["citation"].startswith("SUV >= 4.0 and >= 3 ml: Boellaard")
+    assert stands_in["segmentation"]["claim"] == "uptake above threshold"
+    assert stands_in["totals"]["tumour"] is None
+    [note] = [note for note in stands_in["notes"] if note["code"] == "MODEL_MISSING"]
+    assert note["sentence"] in texts_of(tmp_path / "out" / "none" / "sr.dcm")
+    assert "there is no model package for lesions of the tracer fdg" in note["sentence"]
+    [note] = [note for note in results["off"]["notes"] if note["code"] == "MODEL_MISSING"]
+    assert "the settings ask for none" in note["sentence"]
+
+
+def test_a_network_by_name_is_refused_without_a_package(
+    study: tuple[Path, PhantomTruth], tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    results = run_map(study[0], tmp_path / "out", tmp_path / "models", method="network")
+    assert (results["status"], results["reason"]["code"]) == ("refused", "MODEL_MISSING")
 
 
 def test_the_same_study_gives_the_same_bytes_and_mirroring_other_uids(

@@ -108,8 +108,9 @@ def test_simpleitk_reads_the_segments_voxels(tmp_path):
     assert np.count_nonzero(found) == sum(lesion.voxels for lesion in quantified.lesions)
 
 
-def test_dcmqi_reads_the_reports_numbers(tmp_path):
-    quantified = build(job=BOTH)
+@pytest.mark.parametrize("with_models", [False, True])
+def test_dcmqi_reads_the_reports_numbers(tmp_path, with_models):
+    quantified = build(job=BOTH, with_models=with_models)
     report = write_srs(quantified, PROFILE, tmp_path)[1]
     run("tid1500reader", "--inputDICOM", report.path, "--outputMetadata", tmp_path / "sr.json")
     groups = json.loads((tmp_path / "sr.json").read_text())["Measurements"]
@@ -126,6 +127,7 @@ def test_dcmqi_reads_the_reports_numbers(tmp_path):
         assert found["126401", "126031"] == pytest.approx(lesion.suv_peak_global)
         assert found["126032", None] == pytest.approx(lesion.volume_ml)
         assert found["126033", None] == pytest.approx(lesion.tlg_g)
+        assert found.get(("111012", None), 0) == pytest.approx(100 * (lesion.confidence or 0))
 
 
 def test_dsrdump_reads_the_reports_numbers(tmp_path):

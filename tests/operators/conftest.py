@@ -15,6 +15,7 @@ from operators.domain import (
     Geometry,
     Job,
     Protocol,
+    ProtocolMethod,
     Selection,
     Series,
     Study,
@@ -59,7 +60,12 @@ def build_volume(
 
 
 def build_volumes(
-    pet: Volume, *, job: Job | None = None, method: str = "fixed_suv", **parameters: float
+    pet: Volume,
+    *,
+    job: Job | None = None,
+    method: str = "fixed_suv",
+    otherwise: ProtocolMethod | None = None,
+    **parameters: float,
 ) -> Volumes:
     protocol = Protocol(
         name="fdg",
@@ -68,9 +74,8 @@ def build_volumes(
         tracers=(),
         tracer_texts=(),
         radionuclides=("F-18",),
-        method=method,
-        method_parameters=parameters,
-        method_source="Somebody, J Nucl Med 2024",
+        method=ProtocolMethod(method, parameters, "Somebody, J Nucl Med 2024"),
+        otherwise=otherwise,
         uptake_time_min=Window(),
         uptake_time_source="",
         glucose_mmol_l=Window(),

@@ -27,6 +27,7 @@ class Decision:
 
     def __init__(self, stage: Stage, labels: tuple[int, ...] | None) -> None:
         self._softmax = stage.activation is Activation.SOFTMAX
+        self._channel_labels = stage.channel_labels
         self._activated = stage.resampled is not Resampled.LOGITS
         kept = [value if labels is None or value in labels else 0 for value in stage.channel_labels]
         self.table: NDArray[Any] = np.array(
@@ -40,6 +41,15 @@ class Decision:
     def probabilities(self, values: torch.Tensor) -> torch.Tensor:
         """Of values (class, …) that were brought back, float32."""
         return values if self._activated else self._activate(values)
+
+    def summed(self, values: torch.Tensor, labels: tuple[int, ...]) -> torch.Tensor:
+        """Summed probability of some labels, float32 (…), of values (class, …).
+
+        Of channels that stand alone (sigmoid) the greatest: they overlap.
+        """
+        chosen = [value in labels for value in self._channel_labels]
+        found = self.probabilities(values)[torch.tensor(chosen, device=values.device)]
+        return found.sum(0) if self._softmax else found.amax(0)
 
     def keys(self, values: torch.Tensor) -> torch.Tensor:
         """Keys, int16 (…), of values (class, …)."""

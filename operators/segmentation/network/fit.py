@@ -72,6 +72,7 @@ def fit(session: Session, stage: Stage, prepared: Prepared, attempt: Attempt) ->
 def _result_bytes(stage: Stage, way: Way, options: Options) -> int:
     """Memory of what is given back: the label map, and the probabilities in half precision."""
     bytes_ = 2 * (stage.channels_out if options.probabilities else 0) + 1
+    bytes_ += 2 * bool(options.probability_of)
     return bytes_ * way.image_shape[0] * way.image_shape[1] * way.image_shape[2]
 
 

@@ -113,6 +113,32 @@ def onto(labels: NDArray[Any], from_geometry: Geometry, to_geometry: Geometry) -
     return nearest(labels, from_geometry, to_geometry)
 
 
+def probability_onto(
+    probability: NDArray[np.float16], from_geometry: Geometry, to_geometry: Geometry
+) -> NDArray[np.float16]:
+    """Bring probabilities to another geometry by trilinear interpolation, 0 beyond their edges.
+
+    Parameters
+    ----------
+    probability : ndarray, shape ``from_geometry.shape``
+    from_geometry, to_geometry : Geometry
+
+    Returns
+    -------
+    ndarray of float16, shape ``to_geometry.shape``
+
+    Raises
+    ------
+    SegmentationRefusal
+        ``FRAME_OF_REFERENCE_DIFFERS``.
+    """
+    if from_geometry is to_geometry:
+        return probability
+    _require_same_frame(from_geometry, to_geometry)
+    values = linear(lambda box: probability[box].astype(np.float32), from_geometry, to_geometry, 0.0)
+    return values.astype(np.float16)
+
+
 def _require_same_frame(one: Geometry, other: Geometry) -> None:
     if one.frame_of_reference_uid != other.frame_of_reference_uid:
         raise SegmentationRefusal(

@@ -1,4 +1,4 @@
-"""Intensities as the networks were trained on: nnU-Net's and MONAI's formulas, on the device.
+"""Intensities as the networks were trained on: nnU-Net's, MONAI's and our own formulas, on the device.
 
 Sums are taken in double precision, slab by slab: nnU-Net's own are numpy's in single precision, from which
 these differ in the sixth digit.
@@ -53,6 +53,8 @@ def normalise(channel: torch.Tensor, rule: Normalisation, mask: torch.Tensor | N
         low, high = _numbers(rule, "low", "high")
         channel.sub_(low).div_((high - low) or 1.0).mul_(rule.to_high - rule.to_low).add_(rule.to_low)
         return channel.clamp_(rule.to_low, rule.to_high) if rule.clip else channel
+    if rule.scheme is Scheme.LOG1P:
+        return channel.clamp_(min=0.0).log1p_()
     return channel
 
 

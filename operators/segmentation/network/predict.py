@@ -87,7 +87,7 @@ def _predict(package: Package, image: Image, options: Options) -> Prediction:
     former: NDArray[Any] | None = None
     with torch.inference_mode():
         for stage in package.stages[:-1]:
-            alone = replace(options, labels=None, probabilities=False)
+            alone = replace(options, labels=None, probabilities=False, probability_of=())
             former = _run_stage(package, stage, image, alone, former, book).labels
         last = package.stages[-1]
         finished = _run_stage(package, last, image, options, former, book)
@@ -99,6 +99,7 @@ def _predict(package: Package, image: Image, options: Options) -> Prediction:
         finished.probabilities,
         _network_run(package, last, options, book),
         tuple(dict.fromkeys(book.notes)),
+        finished.probability,
     )
 
 
@@ -151,6 +152,7 @@ def _try(
             prepared.way,
             attempt.options.labels,
             attempt.options.probabilities,
+            attempt.options.probability_of,
         )
     finally:
         book.times_s["network"] += progress.network_s

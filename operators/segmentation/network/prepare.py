@@ -23,7 +23,7 @@ from operators.segmentation.network.types import Image, Prepared, Way
 from operators.segmentation.options import Options
 from operators.segmentation.package.types import Crop, Input, Order, Package, Scheme, Stage
 
-VOXEL_BY_VOXEL = frozenset({Scheme.NONE, Scheme.CLIP_ZSCORE, Scheme.RANGE})
+VOXEL_BY_VOXEL = frozenset({Scheme.NONE, Scheme.CLIP_ZSCORE, Scheme.RANGE, Scheme.LOG1P})
 """Schemes that need no other voxel than the one they change."""
 
 OUTSIDE = -1

@@ -34,6 +34,8 @@ class Prediction:
     """(channel, z, y, x) when asked for, the last stage's channels."""
     run: NetworkRun
     notes: tuple[Note, ...]
+    probability: NDArray[np.float16] | None = None
+    """(z, y, x): summed over the labels that were asked for, see `Options.probability_of`."""
 
 
 @dataclass(frozen=True, slots=True)

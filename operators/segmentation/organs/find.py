@@ -10,7 +10,7 @@ from operators.segmentation import models
 from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.terms import anatomy_of
 from operators.segmentation.package.types import Label, Package, Task
-from operators.segmentation.site import AUTO, NONE, SegmentationSite
+from operators.segmentation.site import AUTO, SegmentationSite
 
 METHOD = "organs"
 """Name of the organs' algorithm in the results."""
@@ -43,8 +43,6 @@ def find_organs(volumes: Volumes, site: SegmentationSite) -> FoundOrgans:
         The settings do not say which of several packages to run, or name one, or a folder of them, that
         cannot be used.
     """
-    if site.organs == NONE:
-        return FoundOrgans(None, "the settings ask for none")
     try:
         choice = models.choose_package(site, Task.ORGANS)
     except PackageError as error:
@@ -56,15 +54,15 @@ def find_organs(volumes: Volumes, site: SegmentationSite) -> FoundOrgans:
         return FoundOrgans(None, choice.reason, choice.notes)
     package = choice.package
     try:
-        prediction, labels = models.predicted(package, volumes, site)
+        prediction = models.predicted(package, volumes, site)
     except SegmentationRefusal as refusal:
         note = Note("ORGAN_MODEL_FAILED", refusal.sentence)
         return FoundOrgans(None, f"the model package {package.identity} failed", (*choice.notes, note))
     notes = (*choice.notes, *prediction.notes)
-    if not labels.any():
+    if not prediction.labels.any():
         return FoundOrgans(None, f"the model package {package.identity} found no organ at all", notes)
     algorithm = models.algorithm_of(package, METHOD, (), prediction)
-    return FoundOrgans(OrganMap(labels, _anatomy(package), algorithm), "", notes)
+    return FoundOrgans(OrganMap(prediction.labels, _anatomy(package), algorithm), "", notes)
 
 
 def _anatomy(package: Package) -> dict[int, Anatomy]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from operators.domain import Claim, Note, OrganMap, ReferenceRegion, Segmented
+from operators.domain import Claim, Note, OrganMap, Quality, ReferenceRegion, Segmented
 from operators.segmentation.organs.coverage import Coverage, coverage
 from operators.segmentation.organs.find import FoundOrgans
 from operators.segmentation.organs.physiological import BEYOND_ML, Removal, remove_physiological
@@ -72,8 +72,14 @@ def _without_physiological(segmented: Segmented, organs: OrganMap) -> Segmented:
         mask=removal.mask,
         claim=Claim.LESION if is_complete else Claim.UPTAKE,
         removed=(*segmented.removed, *removal.removed),
+        quality=_without_dice(segmented.quality) if removal.removed else segmented.quality,
         notes=(*segmented.notes, *notes),
     )
+
+
+def _without_dice(quality: Quality | None) -> Quality | None:
+    """The Dice was predicted for the network's own mask, not for what is left of it."""
+    return None if quality is None else replace(quality, predicted_dice=None)
 
 
 def _coverage_notes(tracer: str, has_organs: bool, covered: Coverage) -> Iterator[Note]:

@@ -40,6 +40,7 @@ def _facts(package: Package) -> str:
         ("Training data", package.training_data or "not stated"),
         ("Citation", package.citation or "none given"),
         ("Quality", _quality(package)),
+        ("How sure results are", _guard(package)),
         ("Inputs", _inputs(package)),
         ("Labels", _labels(package)),
         ("How it runs", "\n\n".join(_stage(stage) for stage in package.stages)),
@@ -74,6 +75,41 @@ def _quality(package: Package) -> str:
         for each in package.quality
     ]
     return _table(("measure", "value", "interval", "data", "method"), rows) + loss
+
+
+def _guard(package: Package) -> str:
+    guard = package.guard
+    if guard is None:
+        return "None: results say neither how sure they are nor whether a study is like the training data."
+    voxel, lesion, dice = guard.voxel, guard.lesion, guard.dice
+    size = f"{lesion.log_volume:+.3g} · ln V"
+    error = f"mean absolute error {dice.mean_absolute_error:.3g} ({dice.patients} patients)"
+    rows = [
+        (
+            "probability p of a voxel, calibrated",
+            f"sigmoid({voxel.slope:.3g} · logit(p) {voxel.offset:+.3g})",
+            voxel.source,
+        ),
+        (
+            "probability that a lesion is one, from its voxels' mean p and its volume V in ml",
+            f"sigmoid({lesion.slope:.3g} · logit(p) {size} {lesion.offset:+.3g})",
+            lesion.source,
+        ),
+        (
+            "Dice of a study, from the expected Dice d under p",
+            f"{dice.slope:.3g} · d {dice.offset:+.3g}; {error}",
+            dice.source,
+        ),
+    ]
+    fits = _table(("what", "how", "fitted on"), rows)
+    if not guard.ranges:
+        return fits
+    ranges = [
+        (str(seen.feature), f"{seen.low:g} to {seen.high:g}", f"`{seen.unit}`", seen.source)
+        for seen in guard.ranges
+    ]
+    seen_in_training = _table(("feature of a study", "seen in training", "unit", "on"), ranges)
+    return f"{fits}\n\nA study beyond these is reported as unlike the training data:\n\n{seen_in_training}"
 
 
 def _inputs(package: Package) -> str:

@@ -8,6 +8,7 @@ from itertools import chain
 from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.types import (
     Activation,
+    Feature,
     File,
     Modality,
     Normalisation,
@@ -24,6 +25,19 @@ UNITS = {Modality.PET: "g/ml{SUVbw}", Modality.CT: "[hnsf'U]"}
 NEEDED = {Scheme.CLIP_ZSCORE: ("mean", "sd", "low", "high"), Scheme.RANGE: ("low", "high")}
 """What a normalisation scheme cannot do without."""
 
+FEATURE_UNITS = {
+    Feature.SPACING_Z: "mm",
+    Feature.SPACING_XY: "mm",
+    Feature.FIELD_OF_VIEW_Z: "mm",
+    Feature.NOISE: "1",
+    Feature.SUV_MEDIAN: "g/ml{SUVbw}",
+    Feature.SUV_P999: "g/ml{SUVbw}",
+    Feature.BODY_VOLUME: "l",
+    Feature.UNCERTAIN: "ml",
+    Feature.CT: "1",
+}
+"""UCUM unit of each feature of a study."""
+
 RESERVED_PATHS = ("model.json", "metadata.json", "README.md")
 
 
@@ -36,7 +50,7 @@ def check_consistent(package: Package) -> None:
         ``MODEL_INCONSISTENT`` with the first contradiction and its JSON pointer, or
         ``MODEL_CHANNELS_WRONG`` when the declared channel counts do not fit the inputs and labels.
     """
-    for pointer, fault in chain(_inputs(package), _labels(package), _stages(package)):
+    for pointer, fault in chain(_inputs(package), _labels(package), _stages(package), _guard(package)):
         raise PackageError(package.name, "MODEL_INCONSISTENT", f"{pointer} of model.json: {fault}.")
     for pointer, fault in _channels(package):
         raise PackageError(package.name, "MODEL_CHANNELS_WRONG", f"{pointer} of model.json: {fault}.")
@@ -130,6 +144,26 @@ def _names(pointer: str, weights: Weights) -> Faults:
             f"{pointer}/int8_weights/path",
             "int8 is a .xml, and int8_weights the .bin of the same name beside it",
         )
+
+
+def _guard(package: Package) -> Faults:
+    guard = package.guard
+    if guard is None:
+        return
+    if package.task is not Task.LESIONS or all(label.physiological for label in package.labels):
+        yield "/guard", "it is of lesions, and no label of the package is"
+    if package.stages[-1].activation is not Activation.SOFTMAX:
+        yield "/guard", "it sums probabilities of channels that exclude one another: the last stage's softmax"
+    yield from _unique("/guard/ranges", "feature", (seen.feature for seen in guard.ranges))
+    for index, seen in enumerate(guard.ranges):
+        pointer = f"/guard/ranges/{index}"
+        if seen.unit != FEATURE_UNITS[seen.feature]:
+            yield (
+                f"{pointer}/unit",
+                f"{seen.feature} is given in {FEATURE_UNITS[seen.feature]}, not in {seen.unit}",
+            )
+        if seen.low > seen.high:
+            yield f"{pointer}/high", f"it is below low ({seen.high:g} < {seen.low:g})"
 
 
 def _channels(package: Package) -> Faults:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from operators.errors import SegmentationRefusal
 from operators.segmentation.package.errors import PackageError
-from operators.segmentation.package.form import NAME
+from operators.segmentation.package.form import MODEL_FILE, NAME
 from operators.segmentation.package.read import read_package
 from operators.segmentation.package.types import Package
 
@@ -17,7 +17,8 @@ def packages_in(folder: Path) -> tuple[Package | PackageError, ...]:
     Parameters
     ----------
     folder : Path
-        Holds a folder for each package. Hidden folders and files are passed over; an absent one holds none.
+        Holds a folder for each package. Hidden folders, folders without ``model.json`` (training code, say)
+        and files are passed over; an absent folder holds none.
 
     Returns
     -------
@@ -32,7 +33,7 @@ def packages_in(folder: Path) -> tuple[Package | PackageError, ...]:
     try:
         if not folder.is_dir():
             return ()
-        folders = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+        folders = sorted(each for each in folder.iterdir() if _is_package(each))
     except OSError as error:
         raise SegmentationRefusal(
             "MODELS_UNREADABLE", f"The folder of model packages {folder} cannot be read ({error.strerror})."
@@ -54,6 +55,19 @@ def find_package(folder: Path, name: str, *, verify: bool = True) -> Package:
         there = ", ".join(_name(each) for each in packages_in(folder)) or "none"
         raise PackageError(name, "MODEL_MISSING", f"it is not in {folder}; packages there: {there}.")
     return _of_its_name(folder / name, verify)
+
+
+def _is_package(folder: Path) -> bool:
+    """Whether a folder means to be a package: it has a ``model.json``, be it one that cannot be read."""
+    if not folder.is_dir() or folder.name.startswith("."):
+        return False
+    try:
+        (folder / MODEL_FILE).lstat()
+    except FileNotFoundError:
+        return False
+    except OSError:  # whoever reads it will say what is wrong
+        return True
+    return True
 
 
 def _package_or_error(folder: Path) -> Package | PackageError:

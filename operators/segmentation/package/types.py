@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from operators.domain import Code
+from operators.domain import Code, LesionCalibration
 
 Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
@@ -44,6 +44,8 @@ class Scheme(StrEnum):
     """The image's own range to [to_low, to_high] (nnU-Net's RescaleTo01Normalization with 0 and 1)."""
     RANGE = "range"
     """[low, high] to [to_low, to_high], clipped with `clip` (MONAI's ScaleIntensityRange)."""
+    LOG1P = "log1p"
+    """log(1 + max(x, 0)), for uptake: high values draw together, and negative ones are 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,74 @@ class Quality:
     method: str = ""
 
 
+class Feature(StrEnum):
+    """Something of a study that can be compared with the training data.
+
+    Defined in :mod:`operators.segmentation.features` and, where it is of the result, in ``quality``.
+    """
+
+    SPACING_Z = "pet_spacing_z_mm"
+    SPACING_XY = "pet_spacing_xy_mm"
+    FIELD_OF_VIEW_Z = "field_of_view_z_mm"
+    NOISE = "noise"
+    SUV_MEDIAN = "suv_median_body"
+    SUV_P999 = "suv_p999_body"
+    BODY_VOLUME = "body_volume_l"
+    UNCERTAIN = "uncertain_ml"
+    CT = "ct"
+    """1 with a CT, 0 without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Calibrated p = 1 / (1 + exp(-(slope · logit(p) + offset)))."""
+
+    slope: float
+    offset: float
+    source: str
+    """What it was fitted on."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiceCalibration:
+    """Predicted Dice = slope · soft + offset, kept in 0 to 1.
+
+    soft is the expected Dice under the calibrated probabilities.
+    """
+
+    slope: float
+    offset: float
+    mean_absolute_error: float
+    """Of the prediction, on patients that were not trained on."""
+    patients: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRange:
+    """What a feature was in training; a study beyond it is said to be unlike the training data."""
+
+    feature: Feature
+    low: float
+    high: float
+    unit: str
+    """UCUM."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What it takes to say how far a result can be trusted.
+
+    Probabilities are the summed ones of all labels that are not physiological.
+    """
+
+    voxel: Calibration
+    lesion: LesionCalibration
+    dice: DiceCalibration
+    ranges: tuple[SeenRange, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a converted model came from."""
@@ -291,6 +361,8 @@ class Package:
     origin: Origin
     digest: str
     """SHA-256 of the canonical model.json, which holds the digest of every other file that runs."""
+    guard: Guard | None = None
+    """None: nothing is known of how far its results can be trusted."""
 
     @property
     def identity(self) -> str:

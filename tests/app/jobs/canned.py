@@ -18,7 +18,7 @@ from app.jobs.pool import Answer, StoppedError, Task
 from app.jobs.register import EXPECTED_CLASSES
 
 REFUSAL = {
-    "schema_version": "1.1",
+    "schema_version": "1.2",
     "status": "refused",
     "reason": {"step": "volume", "code": "WEIGHT_MISSING", "sentence": "No weight.", "tag": None},
     "statement": "Research software.",
@@ -144,6 +144,7 @@ def completed(study: str, files: list[dict[str, Any]]) -> dict[str, Any]:
         "references": [],
         "lesions": [],
         "totals": {"uptake": {"of": "uptake above threshold", **TOTALS}, "tumour": None, "withheld": "x"},
+        "quality": None,
         "files": files,
     }
 

@@ -10,20 +10,36 @@ import yaml
 import app.protocols
 from app.protocols import load_protocols
 from operators.errors import ProtocolRefusal
+from operators.segmentation.engine import METHODS
 from operators.segmentation.package.terms import anatomy_of
 
 SHIPPED = Path(app.protocols.__file__).parent
+FIXED = {"name": "fixed_suv", "parameters": {"threshold": 4.0}, "source": "x"}
 
 
 def test_shipped_protocols() -> None:
     protocols = load_protocols()
     assert list(protocols) == ["fapi", "fdg", "psma", "sstr"]
-    assert protocols["fdg"].method_parameters == {"threshold": 4.0, "min_volume_ml": 3.0}
-    assert protocols["psma"].method_parameters["strict"] == 1.0
+    assert protocols["fdg"].method.name == "network"
+    assert protocols["fdg"].otherwise.name == "fixed_suv"
+    assert protocols["fdg"].otherwise.parameters == {"threshold": 4.0, "min_volume_ml": 3.0}
+    assert "Boellaard" in protocols["fdg"].otherwise.source
+    assert protocols["psma"].method.parameters["strict"] == 1.0
+    for name in ("fapi", "psma", "sstr"):
+        assert protocols[name].method.name in {"fixed_suv", "percent_suvmax"}
+        assert protocols[name].otherwise is None
     assert protocols["fdg"].uptake_time_min.holds(60)
     assert not protocols["fdg"].uptake_time_min.holds(90)
     assert not protocols["fdg"].glucose_mmol_l.holds(11.5)
     assert len({protocol.digest for protocol in protocols.values()}) == 4
+
+
+def test_methods_and_what_stands_in_for_them_take_their_parameters() -> None:
+    for protocol in load_protocols().values():
+        for method in (protocol.method, protocol.otherwise):
+            if method is not None:
+                assert METHODS[method.name].check(method.parameters)
+                assert method.source
 
 
 def test_each_tracer_names_the_organs_whose_uptake_is_physiological() -> None:
@@ -70,6 +86,13 @@ def test_a_protocol_may_name_no_organs(tmp_path: Path) -> None:
         ({"physiological": [{"name": "brain", "labels": ["brain"]}] * 2}, "twice"),
         ({"physiological_source": ""}, "physiological_source"),
         ({"method": {"name": "fixed_suv", "parameters": {"threshold": "4"}, "source": "x"}}, "threshold"),
+        ({"method": {"name": "fixed_suv", "source": "x", "otherwise": FIXED}}, "method"),
+        ({"method": {"name": "network", "source": "x", "otherwise": FIXED | {"name": "network"}}}, "again"),
+        ({"method": {"name": "network", "source": "x", "otherwise": {"name": "fixed_suv"}}}, "source"),
+        (
+            {"method": {"name": "network", "source": "x", "otherwise": FIXED | {"otherwise": FIXED}}},
+            "otherwise",
+        ),
     ],
 )
 def test_invalid_protocol_names_file_and_key(tmp_path: Path, change: dict[str, object], key: str) -> None:

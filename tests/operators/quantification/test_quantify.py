@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from operators.domain import Algorithm, Anatomy, Claim, Code, OrganMap, RemovedUptake
+from operators.domain import (
+    Algorithm,
+    Anatomy,
+    Claim,
+    Code,
+    LesionCalibration,
+    OrganMap,
+    Quality,
+    RemovedUptake,
+)
 from operators.quantification import quantify as module
 from operators.quantification.quantify import quantify
 from operators.segmentation.segment import segment
@@ -88,3 +97,18 @@ def test_very_many_regions_are_noted(segmented_of, monkeypatch):
     assert quantified.totals.count == 25
     notes = {note.code: note.sentence for note in quantified.notes}
     assert "25 separate regions" in notes["MANY_REGIONS"]
+
+
+def test_lesions_have_their_confidence_where_the_network_was_calibrated(segmented_of):
+    stored = block()
+    stored[2, 2, 2:4] = 7
+    segmented = segmented_of(stored)
+    probability = np.where(stored > 8, 0.9, 0.4).astype(np.float16)
+    probability[2, 2, 2] = 0.6
+    calibration = LesionCalibration(1.0, 0.5, -0.2, "")
+    sure = replace(segmented, quality=Quality(probability, calibration, None, {}, ()))
+    large, small = quantify(sure).lesions
+    for lesion, mean, volume_ml in ((large, 0.9, 64 * 0.008), (small, 0.5, 2 * 0.008)):
+        term = np.log(mean / (1 - mean)) + 0.5 * np.log(volume_ml) - 0.2
+        assert lesion.confidence == pytest.approx(1 / (1 + np.exp(-term)), rel=2e-3)
+    assert all(lesion.confidence is None for lesion in quantify(segmented).lesions)

@@ -17,15 +17,20 @@ from operators.domain import (
     Case,
     Claim,
     Code,
+    Departure,
     Geometry,
     Instance,
     Job,
     Lesion,
+    LesionCalibration,
     NetworkRun,
     Note,
     OrganMap,
     Parameter,
+    PredictedDice,
     Protocol,
+    ProtocolMethod,
+    Quality,
     Quantified,
     ReferenceRegion,
     RemovedUptake,
@@ -185,7 +190,7 @@ PLACES = {1: KIDNEY, 2: Anatomy("tail", None), 3: Anatomy("liver", Code("1020000
 
 
 def with_models(quantified: Quantified) -> Quantified:
-    """The same by a network, with an organ map, a removed region, a reference region and sites."""
+    """The same by a network, with an organ map, a removed region, a reference region, sites and quality."""
     labels = np.zeros(quantified.segmented.mask.shape, np.uint8)
     labels[2:5, 2:9, 2:9], labels[6:9, 12:18, 8:16] = 1, 2
     network = Algorithm("network", "Our network", "1.0.0", (), "Somebody 2024", "cpu", RUN.digest, RUN)
@@ -193,7 +198,8 @@ def with_models(quantified: Quantified) -> Quantified:
     box = (slice(0, 2), slice(0, 3), slice(0, 1))
     sites = (Site(KIDNEY, 0.75, 0.0), Site(PLACES[2], 0.25, 0.0))
     lesions = tuple(
-        replace(lesion, site=site) for lesion, site in zip(quantified.lesions, sites, strict=True)
+        replace(lesion, site=site, confidence=confidence)
+        for lesion, site, confidence in zip(quantified.lesions, sites, (0.97, 0.58), strict=True)
     )
     segmented = replace(
         quantified.segmented,
@@ -201,6 +207,13 @@ def with_models(quantified: Quantified) -> Quantified:
         organs=OrganMap(labels, PLACES, organs),
         removed=(RemovedUptake("urinary bladder", box, np.ones((2, 3, 1), bool), 0.288, 25.0),),
         references=(ReferenceRegion("liver", 2.1, 0.25, 121, 14.7, (-80.0, -20.0, 10.0), "organs@2.0.0"),),
+        quality=Quality(
+            np.zeros(labels.shape, np.float16),
+            LesionCalibration(1.0, 0.0, 0.0, "five folds"),
+            PredictedDice(0.815, 0.06, 38, "five folds"),
+            {"noise": 0.42, "pet_spacing_z_mm": 3.0},
+            (Departure("noise", 0.42, 0.03, 0.25, "1", "The noise of the PET is 0.42."),),
+        ),
     )
     return replace(quantified, segmented=segmented, lesions=lesions)
 
@@ -233,9 +246,7 @@ def build(recipe: Recipe | None = None, **changes: Any) -> Quantified:
         (),
         (),
         ("F-18",),
-        "fixed_suv",
-        {"threshold": 4.0},
-        "Boellaard 2024",
+        ProtocolMethod("fixed_suv", {"threshold": 4.0}, "Boellaard 2024"),
         Window(55, 75),
         "EANM",
         Window(None, 11),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import operators.results
-from operators.domain import Claim, RemovedUptake, RunFacts, SetAside
+from operators.domain import Claim, Departure, RemovedUptake, RunFacts, SetAside
 from operators.errors import InputRefusal, Refused, SuvRefusal
 from operators.results.identity import identify
 from operators.results.manifest import write_input_refusal, write_results
@@ -156,3 +156,30 @@ def test_a_removed_region_can_be_drawn_back(make, profile, tmp_path, seed):
     drawn = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     shape = [stop - start for start, stop in entry["box_zyx"]]
     assert np.array_equal(drawn.reshape(shape), mask)
+
+
+def test_quality_and_confidence_are_stated_or_null(make, profile, tmp_path):
+    content = checked(write_results(make(with_models=True), (), FACTS, profile, tmp_path))
+    assert content["quality"]["predicted_dice"] == {
+        "value": 0.815,
+        "mean_absolute_error": 0.06,
+        "patients": 38,
+        "source": "five folds",
+    }
+    [departure] = content["quality"]["out_of_distribution"]
+    assert (departure["feature"], departure["value"], departure["high"]) == ("noise", 0.42, 0.25)
+    assert content["quality"]["features"] == {"noise": 0.42, "pet_spacing_z_mm": 3.0}
+    assert [lesion["confidence"] for lesion in content["lesions"]] == [0.97, 0.58]
+    content = checked(write_results(make(), (), FACTS, profile, tmp_path))
+    assert content["quality"] is None
+    assert [lesion["confidence"] for lesion in content["lesions"]] == [None, None]
+
+
+def test_a_tracer_beyond_training_and_a_missing_dice_are_null(make, profile, tmp_path):
+    found = make(with_models=True)
+    tracer = Departure("tracer", None, None, None, "", "Another tracer.")
+    quality = replace(found.segmented.quality, predicted_dice=None, departures=(tracer,))
+    changed = replace(found, segmented=replace(found.segmented, quality=quality))
+    content = checked(write_results(changed, (), FACTS, profile, tmp_path))["quality"]
+    assert content["predicted_dice"] is None
+    assert content["out_of_distribution"][0]["low"] is None

@@ -213,3 +213,52 @@ def test_a_negative_says_what_was_removed(make, profile, tmp_path):
     assert texts(report)["121073"] == [
         "No lesion was found besides the physiological uptake that was removed."
     ]
+
+
+def qualities(report):
+    """The numbers among the qualitative evaluations: {concept value: (value, unit)}."""
+    [container] = [
+        item for item in report.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "C0034375"
+    ]
+    found = {}
+    for item in container.ContentSequence:
+        if item.ValueType == "NUM":
+            [measured] = item.MeasuredValueSequence
+            unit = measured.MeasurementUnitsCodeSequence[0].CodeValue
+            found[item.ConceptNameCodeSequence[0].CodeValue] = (measured.FloatingPointValue, unit)
+    return found
+
+
+def test_quality_is_said_in_words_and_numbers(make, profile, tmp_path):
+    report = read(write_srs(make(with_models=True), profile, tmp_path)[0])
+    assert qualities(report) == {"TM008": (0.815, "1")}
+    [said] = texts(report)["TM018"]
+    assert said == (
+        "Predicted Dice 0.81; such predictions were off by 0.06 on average (38 patients; five folds). The "
+        "study was compared with the training data: unlike it in one feature, named below."
+    )
+    for group, confidence in zip(
+        report.content.get_volumetric_roi_measurement_groups(), (97.0, 58.0), strict=True
+    ):
+        [found] = group.get_measurements(name=dictionary.DCM.CertaintyOfFinding)
+        assert (found.value, found.unit.value) == (pytest.approx(confidence), "%")
+        assert found.method.value == "TM007"
+
+
+def test_quality_that_is_not_known_is_said_so_and_no_number_given(make, profile, tmp_path):
+    report = read(write_srs(make(), profile, tmp_path)[0])
+    assert qualities(report) == {}
+    assert texts(report)["TM018"] == ["Not known: nothing predicts it for this method or model."]
+    group = report.content.get_volumetric_roi_measurement_groups()[0]
+    assert group.get_measurements(name=dictionary.DCM.CertaintyOfFinding) == []
+
+
+def test_a_study_like_the_training_data_without_lesions_has_no_dice(make, profile, tmp_path):
+    found = make(with_models=True, claim=Claim.LESION)
+    quality = replace(found.segmented.quality, predicted_dice=None, departures=())
+    negative = replace(found, lesions=(), segmented=replace(found.segmented, quality=quality))
+    report = read(write_srs(negative, profile, tmp_path)[0])
+    assert qualities(report) == {}
+    [said] = texts(report)["TM018"]
+    assert said.startswith("No Dice is predicted: nothing was segmented")
+    assert said.endswith("like it in all that was compared.")

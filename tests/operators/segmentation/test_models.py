@@ -46,6 +46,24 @@ def test_none_is_told_with_what_it_would_be_for(site):
     assert choose_package(SegmentationSite(), Task.ORGANS).package is None
 
 
+def test_the_site_may_ask_for_none(site):
+    write_lesions(site, "ours", "fdg")
+    for task, off in ((Task.LESIONS, {"lesions": "none"}), (Task.ORGANS, {"organs": "none"})):
+        choice = choose_package(SegmentationSite(models=site.models, **off), task)
+        assert (choice.package, choice.reason) == (None, "the settings ask for none")
+
+
+def test_weights_are_read_only_to_verify_them(site):
+    package = write_lesions(site, "ours", "fdg")
+    path = package.folder / FILE
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    for name in ("auto", "ours"):
+        own = SegmentationSite(models=site.models, lesions=name)
+        assert choose_package(own, Task.LESIONS, "fdg", verify=False).package == package
+        with pytest.raises(PackageError, match="MODEL_FILE_CHANGED"):
+            choose_package(own, Task.LESIONS, "fdg")
+
+
 def test_several_are_refused_by_name(site):
     write_lesions(site, "one", "fdg")
     write_lesions(site, "two", "fdg")

@@ -247,3 +247,52 @@ def test_keys_are_the_same_on_a_gpu(activation, monkeypatch):
         patched.setattr(torch, "arange", on_the_cpu)
         found = decision.keys(values.as_subclass(Pretending))
     assert found.as_subclass(torch.Tensor).tolist() == expected.tolist()
+
+
+# ---- the summed probability of some labels -------------------------------------------------------
+
+
+@given(
+    network=st.tuples(*[st.integers(2, 12)] * 3),
+    image=st.tuples(*[st.integers(1, 20)] * 3),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=30, deadline=None)
+def test_summed_probability_is_the_interpolated_softmax(network, image, seed):
+    logits = smooth(5, network, seed)
+    one = stage(classes=5, channel_labels=(0, 3, 1, 3, 2))
+    probability = logits.float().softmax(0)[[1, 3, 4]].sum(0)
+    expected = torch.nn.functional.interpolate(probability[None, None], image, mode="trilinear")[0, 0]
+    found = finish(slabs(logits), one, way(network, image), probability_of=(3, 2))
+    assert (found.probability.dtype, found.probabilities) == (np.float16, None)
+    assert np.abs(found.probability - expected.numpy()).max() <= 1e-3
+    assert (found.labels == finish(slabs(logits), one, way(network, image)).labels).all()
+
+
+@pytest.mark.parametrize("resampled", [Resampled.LOGITS, Resampled.PROBABILITIES, Resampled.LABELS])
+def test_summed_probability_is_that_of_all_channels_where_nothing_is_between(resampled):
+    logits = smooth(4, (6, 9, 8))
+    there = way((6, 9, 8))
+    one = stage(classes=4, resampled=resampled)
+    every = finish(slabs(logits), one, there, probabilities=True).probabilities.astype(np.float32)
+    found = finish(slabs(logits), one, there, probabilities=True, probability_of=(1, 3))
+    assert np.abs(found.probability - every[[1, 3]].sum(0)).max() <= 2e-3
+
+
+def test_regions_that_overlap_do_not_add_up():
+    logits = torch.zeros(2, 3, 4, 4) + torch.tensor([2.0, 1.0]).view(2, 1, 1, 1)
+    one = stage(classes=2, activation=Activation.SIGMOID, channel_labels=(1, 2))
+    found = finish(slabs(logits), one, way((3, 4, 4)), probability_of=(1, 2)).probability
+    assert found == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-3)
+
+
+def test_summed_probability_is_zero_where_the_image_was_cropped_away_and_turned_back():
+    logits = smooth(3, (4, 6, 5))
+    there = Way((9, 5, 7), (1, 2, 0), (True, False, False), (slice(0, 4), slice(1, 7), slice(2, 7)),
+                (4, 6, 5), (1.0, 1.0, 1.0), (4, 6, 5), (1.0, 1.0, 1.0))  # fmt: skip
+    expected = np.zeros((5, 7, 9), np.float32)  # the network's frame, uncropped
+    expected[there.box] = logits.float().softmax(0)[2].numpy()
+    expected = np.flip(expected, 0).transpose(2, 0, 1)
+    found = finish(slabs(logits), stage(), there, probability_of=(2,)).probability
+    assert found.shape == (9, 5, 7)
+    assert np.abs(found - expected).max() <= 1e-3

@@ -23,6 +23,7 @@ from operators.segmentation.network.grid import (
     inside,
     nonzero_box,
     onto,
+    probability_onto,
     turned,
     way_of,
 )
@@ -157,6 +158,27 @@ def test_label_map_onto_another_geometry_is_simpleitks_nearest(tilt, turn):
 def test_label_map_that_lies_elsewhere_is_empty():
     source, target = geometry_of((4, 4, 4)), geometry_of((4, 4, 4), corner=(500.0, 0.0, 0.0))
     assert not onto(labelled(source) + 1, source, target).any()
+
+
+@pytest.mark.parametrize("tilt", [0.0, 11.0])
+def test_probability_onto_another_geometry_is_simpleitks_linear(tilt):
+    source = geometry_of((12, 17, 15), (3.1, 2.2, 2.3))
+    turn = Rotation.from_euler("x", tilt, degrees=True).as_matrix()
+    middle = source.to_lps(np.array([[6.0, 8.0, 7.0]]))[0]
+    target = geometry_of((9, 11, 10), (1.3, 1.7, 1.9), turn)
+    target.affine[:3, 3] += middle - target.to_lps(np.array([[4.3, 5.1, 4.7]]))[0]
+    given = np.random.default_rng(0).random(source.shape).astype(np.float16)
+    expected = sitk.Resample(
+        sitk_image(given.astype(np.float32), source),
+        sitk_image(np.zeros(target.shape, np.float32), target),
+        sitk.Transform(),
+        sitk.sitkLinear,
+    )
+    found = probability_onto(given, source, target)
+    assert found.dtype == np.float16
+    assert np.abs(found - sitk.GetArrayFromImage(expected)).max() < 2e-3
+    assert probability_onto(given, source, source) is given
+    assert not probability_onto(given, source, geometry_of((4, 4, 4), corner=(500.0, 0.0, 0.0))).any()
 
 
 def test_refuses_another_frame_of_reference():

@@ -89,6 +89,28 @@ def test_range_without_clip_goes_beyond_its_bounds():
     assert normalised(image, rule).ravel().tolist() == [-3.0, -1.0, 5.0]
 
 
+def test_log1p_of_uptake():
+    image = np.array([[[-3.0, -0.0, 0.0, 1e-6, 1.0, np.e - 1, 30.0, 1e6]]], np.float32)
+    found = normalised(image, Normalisation(Scheme.LOG1P))
+    expected = [0, 0, 0, 1e-6, 0.69314718, 1.0, 3.43398720, 13.81551156]  # tables of the natural logarithm
+    assert found.ravel().tolist() == pytest.approx(expected, rel=2e-7, abs=1e-12)
+    assert found.dtype == np.float32
+
+
+def test_log1p_then_a_range():
+    image = np.array([[[-1.0, 0.0, 1.0, 99.0]]], np.float32)
+    half = Normalisation(Scheme.RANGE, low=0.0, high=2.0, to_low=0.0, to_high=1.0, clip=True)
+    found = normalised(normalised(image, Normalisation(Scheme.LOG1P)), half)
+    assert found.ravel().tolist() == pytest.approx([0, 0, 0.34657359, 1.0])
+
+
+def test_log1p_makes_no_number_of_what_is_none():
+    image = np.array([[[np.nan, np.inf]]], np.float32)
+    found = normalised(image, Normalisation(Scheme.LOG1P)).ravel()
+    assert np.isnan(found[0])
+    assert np.isposinf(found[1])
+
+
 def test_a_rule_without_its_numbers_is_refused():
     with pytest.raises(ValueError, match="needs low, high, mean, sd"):
         normalise(torch.zeros(1, 1, 1), Normalisation(Scheme.CLIP_ZSCORE, mean=1.0))

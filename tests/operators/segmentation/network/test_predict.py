@@ -267,3 +267,25 @@ def test_air_is_skipped_and_counted(run):
     assert some.run.tiles_skipped > 0
     assert (some.labels == every.labels).all()
     assert some.labels.sum() == 24 * (24**2 + 20**2)
+
+
+def test_the_probability_of_some_labels_is_one_map(run):
+    array = noise()
+    exp = np.exp(np.stack([array * 0, array, 2 * array - 1]))
+    found = run(lambda *_: FakeSession(threshold), array, (EXACT,), replace(PLAIN, probability_of=(1, 2)))
+    assert found.probabilities is None
+    assert np.abs(found.probability - exp[1:].sum(0) / exp.sum(0)).max() <= 1e-3
+    assert run(lambda *_: FakeSession(threshold), array, (EXACT,)).probability is None
+
+
+def test_air_that_is_not_looked_at_has_no_probability(run):
+    array = np.full((24, 128, 128), -1000.0)
+    array[:, 20:44, 20:44] = array[:, 90:110, 90:110] = 40.0
+    tile = Tile((16, 16, 16), weighting=Weighting.CONSTANT)
+    session = FakeSession(lambda tiles: torch.cat([tiles * 0, tiles * 0 + 1], 1))
+    options = Options(probability_of=(1,))
+    found = run(lambda *_: session, array, (stage(classes=2, tile=tile),), options)
+    assert found.run.tiles_skipped > 0
+    assert found.probability[:, 20:44, 20:44] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-3)
+    assert not found.probability[:, 95:105, 25:35].any()  # a tile left out
+    assert not found.probability[:, :5].any()  # cropped away

@@ -197,6 +197,18 @@ def test_an_absent_input_is_zero_after_normalisation():
     assert found.array[0].std() > 0.5
 
 
+@pytest.mark.parametrize("order", list(Order))
+def test_log1p_needs_no_more_of_the_image_than_the_body(order):
+    inputs = (replace(CT, normalisation=Normalisation(Scheme.LOG1P)),)
+    array, spacing = scan(shape=(40, 100, 90)), (3.0, 3.0, 3.0)
+    stage = replace(stage_of(replace(peer.PLAIN, spacing=spacing), inputs), order=order)
+    found = prepare(image_with(array, spacing), package_of(stage, inputs=inputs), stage, Options(), CPU, None)
+    assert found.body is not None
+    assert np.prod(found.array.shape[1:]) < 0.7 * array[0].size
+    expected = np.log(1 + np.maximum(array[0], 0, dtype=np.float64))[found.way.box]
+    assert np.abs(found.array[0].numpy() - expected).max() < 1e-6
+
+
 def test_resampling_first_normalises_what_was_resampled():
     rule = Normalisation(Scheme.RANGE, low=-100.0, high=100.0, clip=True)
     inputs = (replace(CT, normalisation=rule),)

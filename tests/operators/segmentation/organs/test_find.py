@@ -34,7 +34,7 @@ def fake(monkeypatch, labels):
         if isinstance(labels, Exception):
             raise labels
         array = np.array(labels, np.uint8)
-        return Prediction(array, None, RUN, ()), array
+        return Prediction(array, None, RUN, ())
 
     monkeypatch.setattr(models, "predicted", run)
 

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from operators.domain import LesionCalibration
+from operators.segmentation.package.check import FEATURE_UNITS
 from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.form import MODEL_FILE
 from operators.segmentation.package.read import SIZE_LIMIT_BYTES, read_package
 from operators.segmentation.package.types import (
     Activation,
     Architecture,
+    Calibration,
+    DiceCalibration,
+    Feature,
+    Guard,
     Interpolation,
     Modality,
     Normalisation,
     Package,
     Resampling,
     Scheme,
+    SeenRange,
+    Task,
     Weights,
 )
 from operators.segmentation.package.write import file_of, write_package
@@ -397,3 +406,104 @@ def test_a_disk_that_fails_is_the_packages_error(folder: Path, monkeypatch: pyte
 def test_reading_through_a_link_to_the_package_is_the_same(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "linked").symlink_to(folder)
     assert read_package(tmp_path / "linked").digest == read_package(folder).digest
+
+
+# ---- the guard -----------------------------------------------------------------------------------
+
+GUARD = Guard(
+    Calibration(0.8, -0.2, "five folds"),
+    LesionCalibration(1.1, 0.4, 0.0, "five folds"),
+    DiceCalibration(0.9, 0.05, 0.06, 38, "five folds"),
+    (SeenRange(Feature.SPACING_Z, 2.0, 5.0, "mm", "38 patients"),),
+)
+
+
+def guarded(folder: Path, **changes: Any) -> Package:
+    made = package(folder, task=Task.LESIONS, tracers=("fdg",), guard=GUARD)
+    return dataclasses.replace(made, **changes)
+
+
+def test_a_guard_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written = write_package(guarded(tmp_path / "two_organs"))
+    assert read_package(written.folder).guard == GUARD
+    assert write_package(dataclasses.replace(written, guard=None)).guard is None
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("voxel/slope", 0),
+        ("voxel/slope", -1.0),
+        ("voxel/offset", 1e9),
+        ("voxel/offset", "0"),
+        ("lesion/slope", -0.5),
+        ("lesion/log_volume", None),
+        ("dice/mean_absolute_error", 1.5),
+        ("dice/patients", 0),
+        ("dice/patients", 3.5),
+        ("ranges/0/feature", "age"),
+        ("ranges/0/low", 1e300),
+        ("ranges/0/unit", "cm"),
+        ("ranges", {}),
+    ],
+)
+def test_refuses_a_guard_beyond_its_bounds(tmp_path: Path, place: str, value: Any) -> None:
+    folder = write_package(guarded(tmp_path / "two_organs")).folder
+
+    def change(content: Any) -> None:
+        *way, last = ["guard", *place.split("/")]
+        for part in way:
+            content = content[int(part) if isinstance(content, list) else part]
+        content[last] = value
+
+    edit(folder, change)
+    error = refused(folder)
+    assert error.code == "MODEL_INVALID"
+    assert "/guard" in error.sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: dataclasses.replace(p, task=Task.ORGANS, tracers=()), "no label of the package is"),
+        (
+            lambda p: dataclasses.replace(
+                p, labels=tuple(dataclasses.replace(label, physiological=True) for label in p.labels)
+            ),
+            "no label of the package is",
+        ),
+        (lambda p: changed(p, activation=Activation.SIGMOID), "softmax"),
+        (
+            lambda p: dataclasses.replace(p, guard=dataclasses.replace(GUARD, ranges=GUARD.ranges * 2)),
+            "occurs twice",
+        ),
+        (
+            lambda p: dataclasses.replace(
+                p,
+                guard=dataclasses.replace(GUARD, ranges=(SeenRange(Feature.NOISE, 0.1, 0.3, "mm", ""),)),
+            ),
+            "noise is given in 1, not in mm",
+        ),
+        (
+            lambda p: dataclasses.replace(
+                p,
+                guard=dataclasses.replace(GUARD, ranges=(SeenRange(Feature.NOISE, 0.4, 0.3, "1", ""),)),
+            ),
+            "/guard/ranges/0/high",
+        ),
+    ],
+)
+def test_refuses_a_guard_that_does_not_fit_its_package(tmp_path: Path, change: Change, words: str) -> None:
+    with pytest.raises(PackageError) as caught:
+        write_package(change(guarded(tmp_path / "two_organs")))
+    assert caught.value.code == "MODEL_INCONSISTENT"
+    assert words in caught.value.sentence
+
+
+def test_every_feature_of_the_schema_has_its_unit() -> None:
+    schema = json.loads(
+        resources.files("operators.segmentation.package").joinpath("model.schema.json").read_text()
+    )
+    seen = schema["$defs"]["guard"]["properties"]["ranges"]["items"]["properties"]
+    assert seen["feature"]["enum"] == list(Feature) == list(FEATURE_UNITS)
+    assert set(seen["unit"]["enum"]) == set(FEATURE_UNITS.values())

@@ -17,14 +17,40 @@ from tests.operators.segmentation.package.build import package
 def test_a_broken_package_hides_no_other(tmp_path: Path) -> None:
     for name in ("a", "c"):
         write_package(package(tmp_path / name))
-    (tmp_path / "b").mkdir()
-    (tmp_path / ".part").mkdir()
+    for name in ("b", ".part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.json").touch()
     (tmp_path / "README.md").touch()
     first, broken, last = packages_in(tmp_path)
     assert isinstance(first, Package)
     assert isinstance(last, Package)
     assert isinstance(broken, PackageError)
     assert (first.name, broken.package, last.name) == ("a", "b", "c")
+
+
+def test_a_folder_without_model_json_is_no_package(tmp_path: Path) -> None:
+    training = tmp_path / "ours" / "training"
+    training.mkdir(parents=True)
+    (training / "train.py").touch()
+    assert packages_in(tmp_path) == ()
+    with pytest.raises(PackageError, match="there is no file model"):
+        find_package(tmp_path, "ours")
+
+
+def test_a_link_to_nowhere_is_a_broken_package(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "model.json").symlink_to("nowhere.json")
+    (broken,) = packages_in(tmp_path)
+    assert isinstance(broken, PackageError)
+    assert (broken.package, broken.code) == ("a", "MODEL_MISSING")
+
+
+def test_files_beside_the_package_change_nothing(tmp_path: Path) -> None:
+    made = write_package(package(tmp_path / "a"))
+    (made.folder / "training").mkdir()
+    (made.folder / "training" / "train.py").write_text("raise SystemExit")
+    assert find_package(tmp_path, "a") == made
+    assert packages_in(tmp_path) == (made,)
 
 
 def test_an_absent_folder_holds_none(tmp_path: Path) -> None:
@@ -45,6 +71,7 @@ def test_a_folder_that_cannot_be_listed_is_refused_by_name(
 
 def test_names_cannot_move_a_terminals_cursor(tmp_path: Path) -> None:
     (tmp_path / "a\x1b[2J").mkdir()
+    (tmp_path / "a\x1b[2J" / "model.json").touch()
     (listed,) = packages_in(tmp_path)
     assert isinstance(listed, PackageError)
     assert listed.sentence.isprintable()

@@ -10,8 +10,20 @@ from typing import Any
 import pytest
 from jsonschema import Draft201909Validator
 
+from operators.domain import LesionCalibration
 from operators.segmentation.package.read import read_package
-from operators.segmentation.package.types import Architecture, Normalisation, Scheme, Tile
+from operators.segmentation.package.types import (
+    Architecture,
+    Calibration,
+    DiceCalibration,
+    Feature,
+    Guard,
+    Normalisation,
+    Scheme,
+    SeenRange,
+    Task,
+    Tile,
+)
 from operators.segmentation.package.write import file_of, write_package
 from tests.operators.segmentation.package.build import changed, onnx_model, package
 
@@ -113,6 +125,7 @@ def test_metadata_has_the_form_that_monai_asks_for(tmp_path: Path) -> None:
         ((Normalisation(Scheme.RANGE, low=0, high=9, to_low=-1, to_high=1, clip=True),), [-1, 1]),
         ((Normalisation(Scheme.RANGE, low=0, high=9),), []),
         ((Normalisation(Scheme.ZSCORE), Normalisation(Scheme.MINMAX)), [0, 1]),
+        ((Normalisation(Scheme.LOG1P),), []),
     ],
 )
 def test_metadata_bounds_values_as_the_last_normalisation_does(
@@ -179,3 +192,20 @@ def test_int8_weights_are_named_with_their_loss(tmp_path: Path) -> None:
     )
     card = (write_package(changed(made, weights=(weights,))).folder / "README.md").read_text()
     assert "Mean loss of Dice of the int8 weights: 0.0021" in card
+
+
+def test_the_card_says_how_sure_results_are_or_that_nothing_tells(tmp_path: Path) -> None:
+    guard = Guard(
+        Calibration(0.83, -0.21, "five folds"),
+        LesionCalibration(1.1, 0.35, 0.4, "five folds"),
+        DiceCalibration(0.94, 0.02, 0.06, 38, "five folds"),
+        (SeenRange(Feature.SPACING_Z, 2.0, 5.0, "mm", "38 patients"),),
+    )
+    made = package(tmp_path / "two_organs", task=Task.LESIONS, tracers=("fdg",), guard=guard)
+    card = (write_package(made).folder / "README.md").read_text()
+    assert "sigmoid(0.83 · logit(p) -0.21)" in card
+    assert "sigmoid(1.1 · logit(p) +0.35 · ln V +0.4)" in card
+    assert "0.94 · d +0.02; mean absolute error 0.06 (38 patients)" in card
+    assert "| pet_spacing_z_mm | 2 to 5 | `mm` | 38 patients |" in card
+    bare = (write_package(dataclasses.replace(made, guard=None)).folder / "README.md").read_text()
+    assert "None: results say neither how sure they are" in bare

@@ -1,0 +1,1 @@
+"""How well segmentations agree with reference masks: for each case, over cases, and between methods."""
