@@ -11,7 +11,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 GPU ?= 0
 STAMP := $(VENV)/.installed-gpu$(GPU)
 
-.PHONY: demo test test-slow torture bench lint types lock system-packages clean
+.PHONY: demo test test-slow torture bench train crossvalidate lint types lock system-packages clean
 
 demo: $(STAMP)
 	$(BIN)/theramap demo demo-out
@@ -30,6 +30,15 @@ torture: $(STAMP) system-packages
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
+
+# The lesion model that ships, from published images in DATA (models/petct_lesion/README.md); both go on where
+# they were broken off.
+DATA ?= ../shared/data
+train: $(STAMP)
+	$(BIN)/python -m models.petct_lesion.training train --data $(DATA)
+
+crossvalidate: $(STAMP)
+	$(BIN)/python -m models.petct_lesion.training crossvalidate --data $(DATA)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

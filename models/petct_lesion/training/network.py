@@ -1,0 +1,103 @@
+"""The network and what it learns by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.blocks.dynunet_block import UnetResBlock
+from monai.networks.nets.dynunet import DynUNet
+from torch import nn
+from torch.nn import functional
+
+from models.petct_lesion.training.design import LABELS, LESION
+
+INPUTS = 2
+NORM = ("GROUP", {"num_groups": 8})
+
+
+class Loss(nn.Module):
+    """Cross-entropy, in which a class counts by the root of its voxels, and the Dice of each class there.
+
+    Of real patients only lesions are outlined: all that is not lesion is one class of theirs, whose
+    probability is the sum of the others'.
+    """
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Of logits (n, 1 + labels, z, y, x), targets (n, z, y, x) and which are real (n,)."""
+        shares = functional.log_softmax(logits.float(), 1)
+        other = torch.cat([shares[:, :LESION], shares[:, LESION + 1 :]], 1).logsumexp(1)
+        right = shares.gather(1, target.long()[:, None])[:, 0]
+        right = torch.where(real[:, None, None, None] & (target != LESION), other, right)
+        voxels = torch.bincount(target.flatten(), minlength=1 + len(LABELS)).float()
+        weight = torch.where(voxels > 0, voxels.clamp_min(1).rsqrt(), 0)
+        weights = weight[target.long()]
+        cross = -(weights * right).sum() / weights.sum()
+        lesion = dice_loss(shares[:, LESION].exp(), target == LESION)
+        losses = [
+            dice_loss(shares[~real, label].exp(), target[~real] == label)
+            for label in range(LESION + 1, 1 + len(LABELS))
+            if bool((target[~real] == label).any())
+        ]
+        organs = torch.stack(losses).mean() if losses else torch.zeros(())
+        return cross + lesion + organs
+
+
+def dice_loss(share: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """One less the soft Dice over a batch; an empty truth asks for an empty answer."""
+    return 1 - (2 * (share * truth).sum() + 1) / (share.sum() + truth.sum() + 1)
+
+
+class Coarse(nn.Module):
+    """A residual U-Net (MONAI's DynUNet) from 16 mm voxels on, between 8 mm voxels of image and logits.
+
+    It sees a trunk at once for what a patch at 4 mm costs: here the network learns its anatomy.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        depth, first = len(channels), channels[0]
+        self.stem = nn.Conv3d(INPUTS, first, 2, 2)
+        self.body = DynUNet(
+            3, first, first, [3] * depth, [1] + [2] * (depth - 1), [2] * (depth - 1),
+            filters=list(channels), norm_name=NORM, res_block=True,
+        )  # fmt: skip
+        self.out = nn.ConvTranspose3d(first, 1 + len(LABELS), 2, 2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits (n, 1 + labels, z, y, x) of images (n, channel, z, y, x) at 8 mm."""
+        logits: torch.Tensor = self.out(self.features(image))
+        return logits
+
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        """What the U-Net makes of an image, at 16 mm."""
+        found: torch.Tensor = self.body(self.stem(image))
+        return found
+
+
+class LesionNetwork(nn.Module):
+    """The coarse network's logits and what a shallow one, which sees every voxel, adds to them.
+
+    The fine part begins by adding nothing, so that what the coarse one has learnt is not lost. It works on
+    8 mm voxels that hold their eight parts in their channels: twice as fast as a few channels at 4 mm.
+    """
+
+    def __init__(self, channels: Sequence[int], fine: int) -> None:
+        super().__init__()
+        self.coarse = Coarse(channels)
+        self.stem = nn.Conv3d(INPUTS, fine, 2, 2)
+        self.up = nn.ConvTranspose3d(channels[0], fine, 2, 2)
+        self.blocks = nn.Sequential(
+            UnetResBlock(3, 2 * fine, fine, 3, 1, NORM), UnetResBlock(3, fine, fine, 3, 1, NORM)
+        )
+        self.out = nn.ConvTranspose3d(fine, 1 + len(LABELS), 2, 2)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits (n, 1 + labels, z, y, x) of images (n, channel, z, y, x) at 4 mm; sides in steps of 32."""
+        features = self.coarse.features(functional.avg_pool3d(image, 2))
+        coarse = functional.interpolate(self.coarse.out(features), scale_factor=2.0, mode="trilinear")
+        fine = self.blocks(torch.cat([self.stem(image), self.up(features)], 1))
+        logits: torch.Tensor = coarse + self.out(fine)
+        return logits

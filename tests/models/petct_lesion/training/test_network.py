@@ -1,0 +1,80 @@
+"""The network: what its parts add up to, and what its loss asks of real and simulated images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from app.models.onnx_export import run_onnx
+from models.petct_lesion.training.design import LABELS
+from models.petct_lesion.training.export import export
+from models.petct_lesion.training.network import LesionNetwork, Loss, dice_loss
+from operators.segmentation.package.read import read_package
+
+CLASSES = 1 + len(LABELS)
+
+
+@pytest.fixture
+def network() -> LesionNetwork:
+    torch.manual_seed(0)
+    return LesionNetwork((8, 16, 16, 16), 8).eval()
+
+
+def test_the_fine_part_begins_by_adding_nothing(network: LesionNetwork) -> None:
+    image = torch.randn(1, 2, 32, 32, 32)
+    with torch.inference_mode():
+        coarse = network.coarse(functional.avg_pool3d(image, 2))
+        expected = functional.interpolate(coarse, scale_factor=2.0, mode="trilinear")
+        assert torch.allclose(network(image), expected, atol=1e-5)
+
+
+def test_its_package_can_be_read_and_computes_the_same(network: LesionNetwork, tmp_path: Path) -> None:
+    with torch.no_grad():
+        network.out.weight.normal_(0, 0.1)
+    package = export(network, tmp_path / "petct_lesion")
+    assert read_package(package.folder, verify=True).identity == "petct_lesion@1.0.0"
+    assert [label.name for label in package.labels if not label.physiological] == ["lesion"]
+    image = torch.randn(1, 2, 64, 32, 96)
+    with torch.inference_mode():
+        ours = network(image).numpy()
+    theirs = run_onnx(package.folder / "petct_lesion.onnx", image.numpy())
+    np.testing.assert_allclose(theirs, ours, atol=2e-3)
+
+
+def logits_of(labels: torch.Tensor, sure: float = 12.0) -> torch.Tensor:
+    return sure * functional.one_hot(labels.long(), CLASSES).movedim(-1, 1).float()
+
+
+def test_the_loss_vanishes_where_all_is_right() -> None:
+    target = torch.randint(0, CLASSES, (2, 8, 8, 8), generator=torch.Generator().manual_seed(0))
+    loss = Loss()(logits_of(target), target.to(torch.uint8), torch.tensor([False, False]))
+    assert float(loss) == pytest.approx(0, abs=1e-2)
+
+
+def test_which_organ_a_real_voxel_is_called_does_not_matter() -> None:
+    target = torch.zeros(1, 8, 8, 8, dtype=torch.uint8)
+    target[:, 2:4] = 1
+    said = target.clone()
+    said[:, 5:] = 7
+    real = float(Loss()(logits_of(said), target, torch.tensor([True])))
+    simulated = float(Loss()(logits_of(said), target, torch.tensor([False])))
+    assert real == pytest.approx(0, abs=1e-2)
+    assert simulated > 1
+
+
+def test_a_missed_lesion_costs_in_real_and_simulated_alike() -> None:
+    target = torch.zeros(1, 8, 8, 8, dtype=torch.uint8)
+    target[:, 2:4] = 1
+    nothing = torch.zeros_like(target)
+    for real in (True, False):
+        assert float(Loss()(logits_of(nothing), target, torch.tensor([real]))) > 2
+
+
+def test_an_empty_truth_asks_for_an_empty_answer() -> None:
+    truth = torch.zeros(10, dtype=torch.bool)
+    assert float(dice_loss(torch.zeros(10), truth)) == 0
+    assert float(dice_loss(torch.ones(10), truth)) == pytest.approx(1 - 1 / 11)
