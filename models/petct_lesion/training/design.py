@@ -29,7 +29,7 @@ from operators.segmentation.package.types import (
 
 NAME = "petct_lesion"
 SPACING_MM = 4.0
-TILE = (96, 96, 96)
+TILE = (128, 128, 128)
 LESION = 1
 
 
