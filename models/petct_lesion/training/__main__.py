@@ -52,7 +52,7 @@ def cross_validation(recipe: Recipe, site: Site) -> None:
     """Train and judge the folds, judge the package on simulated bodies, and write all that they show."""
     patients = site.patients()
     folds = cross_validate(recipe, site, FOLD_SEED)
-    shipped = export(tuned(recipe, site, patients), site.work / recipe.name / "all" / "petct_lesion")
+    shipped = export(tuned(recipe, site, patients), site.work / "packages" / "all" / "petct_lesion")
     bodies = list(judge_bodies(shipped, list(TRACERS), BODIES))
     guard, bins = guard_of(folds.judged, [case for _, case in bodies], "five folds, simulated bodies")
     record = Record(

@@ -57,7 +57,7 @@ def cross_validate(recipe: Recipe, site: Site, seed: int) -> Folds:
     for fold in range(FOLDS):
         seen = [patient for patient in patients if dealt[patient.name] != fold]
         network = tuned(recipe, site, seen, fold)
-        package = export(network, site.work / recipe.name / f"fold{fold}" / "petct_lesion")
+        package = export(network, site.work / "packages" / f"fold{fold}" / "petct_lesion")
         for patient in patients:
             if dealt[patient.name] == fold:
                 judged[patient.name] = judge(package, patient.name, patient.own, patient.truth)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -45,12 +46,16 @@ class Site:
     def bodies(self, recipe: Recipe) -> tuple[Source, ...]:
         return simulated_sources(self.work / "bodies", range(recipe.bodies))
 
+    def checkpoint(self, name: str, *recipe: object) -> Path:
+        """Of a step: another recipe has another one, so that none goes on with what another began."""
+        return self.work / "checkpoints" / f"{name}-{sha256(repr(recipe).encode()).hexdigest()[:8]}.pt"
+
 
 def anatomy(recipe: Recipe, site: Site) -> Coarse:
     """The coarse network, taught on simulated bodies at 8 mm."""
     torch.manual_seed(recipe.anatomy.seed)
     network = Coarse(recipe.coarse_channels)
-    checkpoint = site.work / recipe.name / "anatomy.pt"
+    checkpoint = site.checkpoint("anatomy", *recipe.of_anatomy())
     if not _done(checkpoint, recipe.anatomy.steps):
         bodies = [halved(body) for body in site.bodies(recipe)]
         learn(network, recipe.anatomy, (), bodies, checkpoint)
@@ -62,7 +67,7 @@ def pretrained(recipe: Recipe, site: Site) -> LesionNetwork:
     """The whole network, taught on simulated bodies at 4 mm."""
     torch.manual_seed(recipe.detail.seed)
     network = LesionNetwork(recipe.coarse_channels, recipe.fine_channels)
-    checkpoint = site.work / recipe.name / "detail.pt"
+    checkpoint = site.checkpoint("detail", *recipe.of_detail())
     if not _done(checkpoint, recipe.detail.steps):
         network.coarse.load_state_dict(anatomy(recipe, site).state_dict())
         learn(network, recipe.detail, (), site.bodies(recipe), checkpoint)
@@ -83,7 +88,7 @@ def tuned(recipe: Recipe, site: Site, patients: Sequence[Patient], fold: int | N
         That leaves the others out; None: the network that is shipped.
     """
     name = "all" if fold is None else f"fold{fold}"
-    checkpoint = site.work / recipe.name / f"{name}.pt"
+    checkpoint = site.checkpoint(name, recipe)
     network = LesionNetwork(recipe.coarse_channels, recipe.fine_channels)
     plan = replace(recipe.tuning, seed=recipe.tuning.seed + (0 if fold is None else 1 + fold))
     if not _done(checkpoint, plan.steps):

@@ -26,6 +26,14 @@ class Recipe:
     tuning: Plan
     """On patients and bodies at 4 mm; `seed` plus the fold's number."""
 
+    def of_anatomy(self) -> tuple[object, ...]:
+        """All that determines the coarse network."""
+        return self.coarse_channels, self.bodies, self.anatomy
+
+    def of_detail(self) -> tuple[object, ...]:
+        """All that determines the pretrained network."""
+        return *self.of_anatomy(), self.fine_channels, self.detail
+
 
 PASTED = 5_000
 """First seed of the bodies with real tumours."""
