@@ -95,7 +95,7 @@ def _thresholds(patient: Patient) -> Iterator[tuple[str, CaseMetrics]]:
     suv = patient.own.array[0]
     values: Mapping[str, float] = {
         **{f"suv_{value}": value for value in (1.5, 2.0, 2.5, 4.0)},
-        "suvmax_41": 0.41 * float(suv.max()),
+        "suvmax_41": 0.41 * float(suv[patient.truth].max()),  # of the tumour, as a reader would point at it
     }
     for name, value in values.items():
         yield name, measure_case(suv >= value, patient.truth, suv, patient.own.geometry)

@@ -23,7 +23,7 @@ THRESHOLDS = {
     "suv_2.0": "SUV ≥ 2.0",
     "suv_2.5": "SUV ≥ 2.5",
     "suv_4.0": "SUV ≥ 4.0",
-    "suvmax_41": "41 % of SUVmax",
+    "suvmax_41": "41 % of the tumour's SUVmax",
 }
 METHODS = {NETWORK: "network", PET_ONLY: "network, PET alone"} | THRESHOLDS
 """What a patient may have been segmented by, and how it is called."""

@@ -74,4 +74,4 @@ def test_numbers_that_are_absent_are_dashes() -> None:
 
 
 def test_methods_are_named() -> None:
-    assert METHODS["suvmax_41"] == "41 % of SUVmax"
+    assert METHODS["suvmax_41"] == "41 % of the tumour's SUVmax"
