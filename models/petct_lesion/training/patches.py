@@ -163,7 +163,7 @@ def _sampled(
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     part = torch.from_numpy(np.stack([np.asarray(channel[box], np.float32) for channel in source.image]))
     part[1] += HU_RANGE  # so that what lies beyond is air
-    labels = torch.from_numpy(np.ascontiguousarray(source.target[box]))
+    labels = torch.from_numpy(np.array(source.target[box]))
     shape = np.array(labels.shape, float)
     steps = [np.arange(side) - (side - 1) / 2 for side in size]
     mesh = np.stack(np.meshgrid(*steps, indexing="ij"), -1) @ matrix.T + (centre - low)
