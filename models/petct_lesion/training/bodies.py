@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.petct_lesion.training.design import LABELS, LESION
 from models.petct_lesion.training.patches import Source, make_source
-from models.petct_lesion.training.patients import Patient, on_network_grid
+from models.petct_lesion.training.patients import Patient, mask_on_network_grid, on_network_grid
 from models.petct_lesion.training.simulator.body import simulate_body
 from models.petct_lesion.training.simulator.types import Tumour
 from operators.segmentation.network.grid import onto
@@ -117,11 +117,11 @@ def real_sources(patients: Sequence[Patient]) -> tuple[Source, ...]:
 
 def whole_body_source(whole_body: Image, patient: Patient) -> Source:
     """The whole-body PET as a source: the crop's mask at its place, nothing else is a lesion."""
-    truth = onto(patient.truth.astype(np.uint8), patient.own.geometry, whole_body.geometry)
-    stored = on_network_grid(Image(np.stack([truth.astype(np.float32)] * 2), whole_body.geometry))[0]
+    truth = onto(patient.truth.astype(np.uint8), patient.own.geometry, whole_body.geometry) > 0
+    mask = mask_on_network_grid(truth, whole_body.geometry)
     image = on_network_grid(whole_body)
     image[1] = NO_CT_HU
     return make_source(
-        image.astype(np.float16), ((stored > 0.5) * LESION).astype(np.uint8),
+        image.astype(np.float16), (mask * LESION).astype(np.uint8),
         real=True, upright=True, rng=np.random.default_rng(0),
     )  # fmt: skip

@@ -8,13 +8,13 @@ predicted Dice on the patients.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.petct_lesion.training.judge import Judged
+from models.petct_lesion.training.report.record import ReliabilityBin
 from operators.domain import LesionCalibration
 from operators.segmentation.package.check import FEATURE_UNITS
 from operators.segmentation.package.types import Calibration, DiceCalibration, Feature, Guard, SeenRange
@@ -28,17 +28,6 @@ EDGES = np.linspace(0.0, 1.0, 21)
 """Of the reliability curve's bins."""
 
 TOUCHING = np.ones((3, 3, 3))
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """One point of a reliability curve."""
-
-    low: float
-    high: float
-    mean_probability: float
-    observed: float
-    voxels: int
 
 
 def fit_guard(patients: Sequence[Judged], bodies: Sequence[Judged], data: str) -> Guard:
@@ -78,7 +67,7 @@ def fit_voxels(cases: Sequence[Judged], source: str) -> Calibration:
     return Calibration(float(slope), float(offset), source)
 
 
-def reliability(cases: Sequence[Judged], calibration: Calibration | None) -> tuple[Bin, ...]:
+def reliability(cases: Sequence[Judged], calibration: Calibration | None) -> tuple[ReliabilityBin, ...]:
     """How often voxels of a probability are lesion, over all voxels that are not negligible."""
     sums = np.zeros((3, len(EDGES) - 1))
     for case in cases:
@@ -89,7 +78,8 @@ def reliability(cases: Sequence[Judged], calibration: Calibration | None) -> tup
         for row, weight in enumerate((np.ones_like(share), share, case.truth[at])):
             sums[row] += np.bincount(place, weight, len(EDGES) - 1)
     return tuple(
-        Bin(
+        ReliabilityBin(
+            calibration is not None,
             float(EDGES[n]),
             float(EDGES[n + 1]),
             float(sums[1, n] / sums[0, n]),
@@ -103,7 +93,14 @@ def reliability(cases: Sequence[Judged], calibration: Calibration | None) -> tup
 
 def predicted_dices(cases: Sequence[Judged], voxel: Calibration) -> tuple[float | None, ...]:
     """What a guard fitted on the other cases would say of each; None for one in which nothing was found."""
-    soft = [expected_dice(calibrate(case.probability, voxel), case.mask) for case in cases]
+    return _left_out(_soft(cases, voxel), cases)
+
+
+def _soft(cases: Sequence[Judged], voxel: Calibration) -> list[float | None]:
+    return [expected_dice(calibrate(case.probability, voxel), case.mask) for case in cases]
+
+
+def _left_out(soft: Sequence[float | None], cases: Sequence[Judged]) -> tuple[float | None, ...]:
     pairs = _pairs(soft, cases)
     said: list[float | None] = []
     for value, case in zip(soft, cases, strict=True):
@@ -160,10 +157,10 @@ def _fit_lesions(cases: Sequence[Judged], voxel: Calibration, source: str) -> Le
 
 
 def _fit_dice(cases: Sequence[Judged], voxel: Calibration, source: str) -> DiceCalibration:
-    soft = [expected_dice(calibrate(case.probability, voxel), case.mask) for case in cases]
+    soft = _soft(cases, voxel)
     pairs = _pairs(soft, cases)
     slope, offset = _line(*np.array([(x, y) for x, y, _ in pairs]).T)
-    said = dict(zip((case.name for case in cases), predicted_dices(cases, voxel), strict=True))
+    said = dict(zip((case.name for case in cases), _left_out(soft, cases), strict=True))
     errors = [abs(value - true) for _, true, name in pairs if (value := said[name]) is not None]
     return DiceCalibration(slope, offset, float(np.mean(errors)), len(pairs), source)
 

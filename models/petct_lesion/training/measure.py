@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.evaluation.measure import CaseMetrics, measure_case
-from models.petct_lesion.training.calibrate import fit_guard, predicted_dices, reliability
+from models.petct_lesion.training.calibrate import fit_guard, fit_voxels, predicted_dices, reliability
 from models.petct_lesion.training.design import SPACING_MM
 from models.petct_lesion.training.export import export
 from models.petct_lesion.training.folds import FOLDS, fold_of
@@ -68,7 +68,7 @@ def cross_validate(recipe: Recipe, site: Site, seed: int) -> Folds:
         message = f"{WHOLE_BODY_OF} is in no fold"
         raise ValueError(message)
     cases = tuple(judged[patient.name] for patient in patients)
-    said = predicted_dices(cases, fit_guard(cases, (), "").voxel)
+    said = predicted_dices(cases, fit_voxels(cases, "the patients"))
     results = tuple(
         _result(patient, dealt[patient.name], dice, case, alone[patient.name])
         for patient, dice, case in zip(patients, said, cases, strict=True)
@@ -172,9 +172,4 @@ def guard_of(
 ) -> tuple[Guard, tuple[ReliabilityBin, ...]]:
     """The guard, and how well voxels are calibrated before and after it."""
     guard = fit_guard(patients, bodies, data)
-    bins = [
-        ReliabilityBin(calibrated=calibration is not None, **asdict(each))
-        for calibration in (None, guard.voxel)
-        for each in reliability(patients, calibration)
-    ]
-    return guard, tuple(bins)
+    return guard, (*reliability(patients, None), *reliability(patients, guard.voxel))

@@ -10,12 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import nibabel
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.nifti import RAS_TO_LPS
+from app.models.cases import read_volume
 from models.petct_lesion.training.design import draft
 from operators.domain import Geometry
 from operators.errors import Refused
@@ -60,8 +59,6 @@ def read_patients(data: Path, cache: Path) -> tuple[Patient, ...]:
     ------
     FileNotFoundError
         An archive is not there.
-    ValueError
-        A mask does not lie on its PET's grid.
     """
     archives = sorted((data / "sts").glob("STS_*.tar.xz"))
     if not archives:
@@ -104,6 +101,12 @@ def on_network_grid(image: Image) -> NDArray[np.float32]:
     return prepared.array.numpy()
 
 
+def mask_on_network_grid(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool_]:
+    """Bring a mask, (z, y, x), to the network's grid: where its linear interpolation is above one half."""
+    channel = mask.astype(np.float32)
+    return np.asarray(on_network_grid(Image(np.stack([channel, channel]), geometry))[0] > 0.5)
+
+
 def _unnormalised() -> Package:
     package = draft(Path())
     plain = Normalisation(Scheme.NONE)
@@ -116,12 +119,15 @@ def _read(archive: Path, masks: Path, kept: Path) -> None:
         study = _unpacked(archive, Path(folder))
         own = _study_image(study, Path(folder), ("PT", "CT"))
         truth = _mask_of(masks, name, own.geometry)
-    image = on_network_grid(own)
-    stored = on_network_grid(Image(np.stack([truth.astype(np.float32)] * 2), own.geometry))[0]
     _save(
-        kept, image=image, mask=stored > 0.5, array=own.array, affine=own.geometry.affine,
-        absent=np.array(own.absent), truth=truth,
-    )  # fmt: skip
+        kept,
+        image=on_network_grid(own),
+        mask=mask_on_network_grid(truth, own.geometry),
+        array=own.array,
+        affine=own.geometry.affine,
+        absent=np.array(own.absent),
+        truth=truth,
+    )
 
 
 def _load(kept: Path) -> Patient:
@@ -164,10 +170,6 @@ def _mask_of(archive: Path, name: str, geometry: Geometry) -> NDArray[np.bool_]:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
         (path,) = Path(folder).rglob(f"{name}.nii.gz")
-        file = nibabel.load(path)
-        values = np.asarray(file.dataobj)
-    affine = RAS_TO_LPS @ np.asarray(file.affine, np.float64)
-    affine[:, :3] = affine[:, 2::-1]
-    z, y, x = values.shape[::-1]
-    own = Geometry((z, y, x), affine, geometry.frame_of_reference_uid)
-    return onto(np.ascontiguousarray(values.transpose(2, 1, 0) > 0).astype(np.uint8), own, geometry) > 0
+        values, own = read_volume(path)
+    own = replace(own, frame_of_reference_uid=geometry.frame_of_reference_uid)
+    return onto((values > 0).astype(np.uint8), own, geometry) > 0
