@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models.petct_lesion.training.simulator.types import Label as Class
 from operators.domain import Code
 from operators.segmentation.package.types import (
     Activation,
@@ -30,24 +31,24 @@ from operators.segmentation.package.types import (
 NAME = "petct_lesion"
 SPACING_MM = 4.0
 TILE = (128, 128, 128)
-LESION = 1
+LESION = int(Class.LESION)
 
 
-def _organ(value: int, name: str, code: str, meaning: str) -> Label:
-    return Label(value, name, Code(code, "SCT", meaning), physiological=True)
+def _organ(value: Class, name: str, code: str, meaning: str) -> Label:
+    return Label(int(value), name, Code(code, "SCT", meaning), physiological=True)
 
 
 LABELS = (
     Label(LESION, "lesion", Code("52988006", "SCT", "Lesion")),
-    _organ(2, "brain", "12738006", "Brain"),
-    _organ(3, "head and neck glands and mucosa", "69536005", "Head"),
-    _organ(4, "heart and blood pool", "80891009", "Heart"),
-    _organ(5, "liver", "10200004", "Liver"),
-    _organ(6, "spleen", "78961009", "Spleen"),
-    _organ(7, "kidneys", "64033007", "Kidney"),
-    _organ(8, "urinary tract", "122489005", "Urinary system"),
-    _organ(9, "gastrointestinal tract", "122865005", "Gastrointestinal tract"),
-    Label(10, "other physiological uptake", None, physiological=True),
+    _organ(Class.BRAIN, "brain", "12738006", "Brain"),
+    _organ(Class.HEAD_NECK, "head and neck glands and mucosa", "69536005", "Head"),
+    _organ(Class.HEART, "heart and blood pool", "80891009", "Heart"),
+    _organ(Class.LIVER, "liver", "10200004", "Liver"),
+    _organ(Class.SPLEEN, "spleen", "78961009", "Spleen"),
+    _organ(Class.KIDNEY, "kidneys", "64033007", "Kidney"),
+    _organ(Class.URINARY, "urinary tract", "122489005", "Urinary system"),
+    _organ(Class.GUT, "gastrointestinal tract", "122865005", "Gastrointestinal tract"),
+    Label(int(Class.OTHER), "other physiological uptake", None, physiological=True),
 )
 
 PET = Input("PET", Modality.PET, "g/ml{SUVbw}", Normalisation(Scheme.LOG1P))

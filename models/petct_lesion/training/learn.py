@@ -148,6 +148,11 @@ def learn(
     say : callable
         Is told how far the training is.
 
+    Raises
+    ------
+    ArithmeticError
+        The loss is no longer a number; the last checkpoint is from before.
+
     Returns
     -------
     Module
@@ -169,6 +174,9 @@ def learn(
         losses.append(training.learn(*batch))
         if training.step % CHECKPOINT_EVERY == 0 or training.step == plan.steps:
             mean, took = float(torch.stack(losses).mean()), perf_counter() - began
+            if not math.isfinite(mean):
+                message = f"{checkpoint.stem}: the loss is {mean} after step {training.step}"
+                raise ArithmeticError(message)
             say(f"{checkpoint.stem}: step {training.step} of {plan.steps}, loss {mean:.3f}, {took:.0f} s")
             losses.clear()
             training.keep(checkpoint)

@@ -15,6 +15,13 @@ from models.petct_lesion.training.design import LABELS, LESION
 INPUTS = 2
 NORM = ("GROUP", {"num_groups": 8})
 
+UNTRAINABLE_DEPTH = 2
+"""Slices of a map whose bfloat16 gradients must not be trusted on a processor.
+
+oneDNN's weight gradient of a 3 x 3 x 3 kernel there holds memory that was never written (seen in torch 2.13:
+up to 1e37, or not a number, where single precision gives 1; one slice, three and more are right).
+"""
+
 
 class Loss(nn.Module):
     """Cross-entropy, in which a class counts by the root of its voxels, and the Dice of each class there.
@@ -57,6 +64,7 @@ class Coarse(nn.Module):
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         depth, first = len(channels), channels[0]
+        self.levels = depth
         self.stem = nn.Conv3d(INPUTS, first, 2, 2)
         self.body = DynUNet(
             3, first, first, [3] * depth, [1] + [2] * (depth - 1), [2] * (depth - 1),
@@ -71,8 +79,14 @@ class Coarse(nn.Module):
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
         """What the U-Net makes of an image, at 16 mm."""
+        if self.training and UNTRAINABLE_DEPTH in self._depths(image.shape[2]):
+            message = f"a patch of {image.shape[2]} slices of 8 mm has a level of {UNTRAINABLE_DEPTH} slices"
+            raise ValueError(message)
         found: torch.Tensor = self.body(self.stem(image))
         return found
+
+    def _depths(self, slices: int) -> set[int]:
+        return {slices >> level for level in range(1, 1 + self.levels)}
 
 
 class LesionNetwork(nn.Module):

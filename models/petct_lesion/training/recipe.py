@@ -48,7 +48,7 @@ CPU = Recipe(
     pasted=40,
     anatomy=Plan(steps=3600, patch=(96, 48, 64), batch=2, rate=2e-3, real_share=0.0, seed=1),
     detail=Plan(steps=1200, patch=(96, 96, 96), batch=1, rate=1e-3, real_share=0.0, seed=2),
-    tuning=Plan(steps=1200, patch=(64, 64, 64), batch=2, rate=1e-3, real_share=0.6, seed=100),
+    tuning=Plan(steps=1200, patch=(96, 64, 64), batch=1, rate=1e-3, real_share=0.6, seed=100),
 )
 
 GPU = replace(

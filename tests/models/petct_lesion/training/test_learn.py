@@ -13,7 +13,7 @@ from models.petct_lesion.training.learn import Batches, Plan, Training, learn
 from models.petct_lesion.training.network import LesionNetwork
 from models.petct_lesion.training.patches import Source, make_source
 
-PLAN = Plan(steps=6, patch=(32, 32, 32), batch=2, rate=1e-3, real_share=0.5, seed=7, warm_up=2)
+PLAN = Plan(steps=6, patch=(96, 32, 32), batch=2, rate=1e-3, real_share=0.5, seed=7, warm_up=2)
 
 
 def network() -> LesionNetwork:
@@ -65,6 +65,23 @@ def test_real_and_simulated_are_drawn_as_planned() -> None:
     plan = replace(PLAN, real_share=1.0)
     assert bool(Batches(plan, sources(real=True), sources(real=False))[0][2].all())
     assert not bool(Batches(plan, (), sources(real=False))[0][2].any())
+
+
+class Nowhere(torch.nn.Module):
+    """A network that has lost its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(float("nan")))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.weight * image.mean(1, keepdim=True).expand(-1, 11, -1, -1, -1)
+
+
+def test_a_training_whose_loss_is_no_number_ends_and_keeps_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ArithmeticError, match="x: the loss is nan after step 6"):
+        learn(Nowhere(), PLAN, sources(real=True), sources(real=False), tmp_path / "x.pt", lambda _: None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_rate_warms_up_and_falls() -> None:

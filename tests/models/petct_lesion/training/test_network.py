@@ -13,9 +13,15 @@ from app.models.onnx_export import run_onnx
 from models.petct_lesion.training.design import LABELS
 from models.petct_lesion.training.export import export
 from models.petct_lesion.training.network import LesionNetwork, Loss, dice_loss
+from models.petct_lesion.training.recipe import CPU, GPU, Recipe
+from models.petct_lesion.training.simulator.types import Label as Class
 from operators.segmentation.package.read import read_package
 
 CLASSES = 1 + len(LABELS)
+
+
+def test_every_class_of_the_simulator_is_a_label() -> None:
+    assert [label.value for label in LABELS] == [int(one) for one in Class if one is not Class.BACKGROUND]
 
 
 @pytest.fixture
@@ -43,6 +49,22 @@ def test_its_package_can_be_read_and_computes_the_same(network: LesionNetwork, t
         ours = network(image).numpy()
     theirs = run_onnx(package.folder / "petct_lesion.onnx", image.numpy())
     np.testing.assert_allclose(theirs, ours, atol=2e-3)
+
+
+@pytest.mark.parametrize("slices", [32, 64])
+def test_is_not_trained_where_a_map_has_two_slices(network: LesionNetwork, slices: int) -> None:
+    network.train()
+    with pytest.raises(ValueError, match="has a level of 2 slices"):
+        network(torch.zeros(1, 2, slices, 32, 32))
+    network(torch.zeros(1, 2, 96, 32, 32))
+
+
+@pytest.mark.parametrize("recipe", [CPU, GPU])
+def test_the_recipes_patches_can_be_trained_on(recipe: Recipe) -> None:
+    network = LesionNetwork((8, 8, 8, 8), 8).train()
+    for plan in (recipe.detail, recipe.tuning):
+        network(torch.zeros(1, 2, plan.patch[0], 32, 32))
+    network.coarse(torch.zeros(1, 2, recipe.anatomy.patch[0], 16, 16))
 
 
 def logits_of(labels: torch.Tensor, sure: float = 12.0) -> torch.Tensor:
