@@ -15,7 +15,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from models.petct_lesion.training.network import Loss
-from models.petct_lesion.training.patches import Augmentation, Patch, Shape, Source, batch_of, draw_patch
+from models.petct_lesion.training.patches import (
+    Augmentation,
+    Batch,
+    Patch,
+    Shape,
+    Source,
+    batch_of,
+    draw_patch,
+)
 
 AVERAGED = 0.998
 """Share of the averaged weights that a step leaves as they were."""
@@ -46,7 +54,7 @@ class Plan:
         return self.rate * min(1.0, (step + 1) / self.warm_up) * fallen
 
 
-class Batches(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
+class Batches(Dataset[Batch]):
     """The batch of each step: the same whenever it is drawn."""
 
     def __init__(self, plan: Plan, real: Sequence[Source], simulated: Sequence[Source]) -> None:
@@ -55,7 +63,7 @@ class Batches(Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return self.plan.steps
 
-    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def __getitem__(self, step: int) -> Batch:
         rng = np.random.default_rng((self.plan.seed, step))
         return batch_of([self._patch(rng) for _ in range(self.plan.batch)])
 
@@ -80,14 +88,14 @@ class Training:
         self.loss = Loss()
         self.step = 0
 
-    def learn(self, image: torch.Tensor, target: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    def learn(self, batch: Batch) -> torch.Tensor:
         """Make one step and return its loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate_at(self.step)
-        given = image.to(self.device, memory_format=torch.channels_last_3d, non_blocking=True)
+        image, *truth = (part.to(self.device, non_blocking=True) for part in batch)
         with torch.autocast(self.device.type, torch.bfloat16):
-            logits = self.network(given)
-        loss: torch.Tensor = self.loss(logits, target.to(self.device), real.to(self.device))
+            logits = self.network(image.to(memory_format=torch.channels_last_3d))
+        loss: torch.Tensor = self.loss(logits, *truth)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         self.optimiser.step()
@@ -171,7 +179,7 @@ def learn(
     )
     losses, began = [], perf_counter()
     for batch in batches:
-        losses.append(training.learn(*batch))
+        losses.append(training.learn(batch))
         if training.step % CHECKPOINT_EVERY == 0 or training.step == plan.steps:
             mean, took = float(torch.stack(losses).mean()), perf_counter() - began
             if not math.isfinite(mean):

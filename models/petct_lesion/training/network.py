@@ -15,6 +15,12 @@ from models.petct_lesion.training.design import LABELS, LESION
 INPUTS = 2
 NORM = ("GROUP", {"num_groups": 8})
 
+LESION_WEIGHT = 2.0
+"""Of a lesion's diameter beside the root of an organ's voxels, in voxels."""
+
+MOST_COARSE_LOGIT = 4.0
+"""Where the coarse logits end: sure of the liver, they must not outvote the fine part on a spot in it."""
+
 UNTRAINABLE_DEPTH = 2
 """Slices of a map whose bfloat16 gradients must not be trusted on a processor.
 
@@ -24,21 +30,27 @@ up to 1e37, or not a number, where single precision gives 1; one slice, three an
 
 
 class Loss(nn.Module):
-    """Cross-entropy, in which a class counts by the root of its voxels, and the Dice of each class there.
+    """Cross-entropy, and the Dice of each class there.
+
+    In the cross-entropy an organ counts by the root of its voxels and a lesion by its diameter: where the
+    network is sure of an organ, the Dice of a small lesion in it has no gradient that could change its mind.
 
     Of real patients only lesions are outlined: all that is not lesion is one class of theirs, whose
     probability is the sum of the others'.
     """
 
-    def forward(self, logits: torch.Tensor, target: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """Of logits (n, 1 + labels, z, y, x), targets (n, z, y, x) and which are real (n,)."""
+    def forward(
+        self, logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, real: torch.Tensor
+    ) -> torch.Tensor:
+        """Of logits (n, 1 + labels, z, y, x), targets and weights (n, z, y, x), which are real (n,)."""
         shares = functional.log_softmax(logits.float(), 1)
         other = torch.cat([shares[:, :LESION], shares[:, LESION + 1 :]], 1).logsumexp(1)
         right = shares.gather(1, target.long()[:, None])[:, 0]
         right = torch.where(real[:, None, None, None] & (target != LESION), other, right)
         voxels = torch.bincount(target.flatten(), minlength=1 + len(LABELS)).float()
-        weight = torch.where(voxels > 0, voxels.clamp_min(1).rsqrt(), 0)
-        weights = weight[target.long()]
+        weights = torch.where(
+            target == LESION, LESION_WEIGHT * weight, voxels.clamp_min(1).rsqrt()[target.long()]
+        )
         cross = -(weights * right).sum() / weights.sum()
         lesion = dice_loss(shares[:, LESION].exp(), target == LESION)
         losses = [
@@ -90,7 +102,7 @@ class Coarse(nn.Module):
 
 
 class LesionNetwork(nn.Module):
-    """The coarse network's logits and what a shallow one, which sees every voxel, adds to them.
+    """The coarse network's logits, bounded, and what a shallow one, which sees every voxel, adds to them.
 
     The fine part begins by adding nothing, so that what the coarse one has learnt is not lost. It works on
     8 mm voxels that hold their eight parts in their channels: twice as fast as a few channels at 4 mm.
@@ -111,7 +123,8 @@ class LesionNetwork(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (n, 1 + labels, z, y, x) of images (n, channel, z, y, x) at 4 mm; sides in steps of 32."""
         features = self.coarse.features(functional.avg_pool3d(image, 2))
-        coarse = functional.interpolate(self.coarse.out(features), scale_factor=2.0, mode="trilinear")
+        coarse = MOST_COARSE_LOGIT * torch.tanh(self.coarse.out(features) / MOST_COARSE_LOGIT)
+        coarse = functional.interpolate(coarse, scale_factor=2.0, mode="trilinear")
         fine = self.blocks(torch.cat([self.stem(image), self.up(features)], 1))
         logits: torch.Tensor = coarse + self.out(fine)
         return logits

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch.nn import functional
+
+from models.petct_lesion.training.design import LESION
+from models.petct_lesion.training.sowing import sow
 
 Shape = tuple[int, int, int]
 
@@ -41,7 +46,18 @@ class Patch:
     """(channel, z, y, x), float32, normalised as the package's inputs are."""
     target: torch.Tensor
     """(z, y, x), uint8."""
+    weight: torch.Tensor
+    """(z, y, x), float32: of lesions, each of which counts by its diameter; elsewhere zero."""
     real: bool
+
+
+class Batch(NamedTuple):
+    """Patches of one step."""
+
+    image: torch.Tensor
+    target: torch.Tensor
+    weight: torch.Tensor
+    real: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,8 @@ class Augmentation:
     blur_sd: float = 0.9
     without_ct: float = 0.3
     shifted_ct: float = 0.2
+    sown: float = 12.0
+    """Most lesions that are added to a million voxels of a simulated body."""
     cut: float = 0.3
     """Share of patches of which borders are cut away, as at the edge of a field of view."""
 
@@ -74,6 +92,11 @@ BODY_SUV = 0.2
 MOST = 3000
 """Voxels of each kind that are kept to draw around."""
 
+MOST_OF_LESION = 24
+"""Voxels of one lesion that are kept: a large one is not drawn more often than a small one."""
+
+TOUCHING = np.ones((3, 3, 3))
+
 
 def make_source(
     image: NDArray[np.floating],
@@ -84,15 +107,21 @@ def make_source(
     rng: np.random.Generator,
 ) -> Source:
     """Prepare a volume for drawing patches."""
-    suv, lesion = np.asarray(image[0], np.float32), target == 1
-    kinds = (lesion, (suv > HIGH_SUV) & ~lesion, suv > BODY_SUV)
-    return Source(image, target, real, upright, tuple(_some(kind, rng) for kind in kinds))
+    suv, lesion = np.asarray(image[0], np.float32), target == LESION
+    parts, count = ndimage.label(lesion, TOUCHING)
+    around = (
+        [_some(parts == part, MOST_OF_LESION, rng) for part in range(1, 1 + count)],
+        [_some((suv > HIGH_SUV) & ~lesion, MOST, rng)],
+        [_some(suv > BODY_SUV, MOST, rng)],
+    )
+    none = np.empty((0, 3), np.int32)
+    return Source(image, target, real, upright, tuple(np.concatenate([none, *places]) for places in around))
 
 
-def _some(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int32]:
+def _some(mask: NDArray[np.bool_], most: int, rng: np.random.Generator) -> NDArray[np.int32]:
     places = np.flatnonzero(mask)
-    if len(places) > MOST:
-        places = rng.choice(places, MOST, replace=False)
+    if len(places) > most:
+        places = rng.choice(places, most, replace=False)
     return np.stack(np.unravel_index(places, mask.shape), 1).astype(np.int32)
 
 
@@ -118,11 +147,32 @@ def draw_patch(source: Source, size: Shape, how: Augmentation, rng: np.random.Ge
     matrix = _matrix(source.upright, how, rng)
     centre = _centre(source, how, rng)
     pet, ct, target = _sampled(source, size, matrix, centre, how, rng)
+    if how.sown and not source.real:
+        sow(pet, target, how.sown, rng)
     if rng.random() < how.cut:
         _cut(pet, ct, target, rng)
     pet = _as_scanned(pet, how, rng)
     image = torch.stack([torch.log1p(pet.clamp_min(0)), _ct(ct, how, rng)])
-    return Patch(image, target, source.real)
+    return Patch(image, target, by_diameter(target == LESION), source.real)
+
+
+def by_diameter(lesions: torch.Tensor) -> torch.Tensor:
+    """Weights that sum to the third root of its voxels over each lesion, so that no small one is lost.
+
+    Parameters
+    ----------
+    lesions : Tensor of bool, shape (z, y, x)
+
+    Returns
+    -------
+    Tensor of float32, shape (z, y, x)
+        Zero where there is no lesion.
+    """
+    parts, _ = ndimage.label(lesions.numpy(), TOUCHING)
+    sizes = np.bincount(parts.ravel()).astype(np.float32)
+    weights = sizes ** (-2 / 3)
+    weights[0] = 0
+    return torch.from_numpy(weights[parts])
 
 
 def _matrix(upright: bool, how: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -175,8 +225,10 @@ def _sampled(
     target = functional.grid_sample(labels[None, None].float(), grid, mode="nearest", align_corners=False)[
         0, 0
     ]
-    lesion = functional.grid_sample((labels == 1)[None, None].float(), grid, align_corners=False)[0, 0] > 0.5
-    target = torch.where(target == 1, torch.zeros_like(target), target)
+    lesion = (
+        functional.grid_sample((labels == LESION)[None, None].float(), grid, align_corners=False)[0, 0] > 0.5
+    )
+    target = torch.where(target == LESION, torch.zeros_like(target), target)
     return pet, ct, torch.where(lesion, torch.ones_like(target), target).to(torch.uint8)
 
 
@@ -230,10 +282,11 @@ def _ct(ct: torch.Tensor, how: Augmentation, rng: np.random.Generator) -> torch.
     return (ct / HU_RANGE + 1).clamp(0, 2)
 
 
-def batch_of(patches: Sequence[Patch]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Stack patches: images (n, channel, z, y, x), targets (n, z, y, x), real (n,)."""
-    return (
+def batch_of(patches: Sequence[Patch]) -> Batch:
+    """Stack patches: images (n, channel, z, y, x), targets and weights (n, z, y, x), real (n,)."""
+    return Batch(
         torch.stack([patch.image for patch in patches]),
         torch.stack([patch.target for patch in patches]),
+        torch.stack([patch.weight for patch in patches]),
         torch.tensor([patch.real for patch in patches]),
     )

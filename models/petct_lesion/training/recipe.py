@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from models.petct_lesion.training.learn import Plan
+from models.petct_lesion.training.patches import Augmentation
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,13 @@ CPU = Recipe(
     fine_channels=32,
     bodies=320,
     pasted=40,
-    anatomy=Plan(steps=3600, patch=(96, 48, 64), batch=2, rate=2e-3, real_share=0.0, seed=1),
-    detail=Plan(steps=1200, patch=(96, 96, 96), batch=1, rate=1e-3, real_share=0.0, seed=2),
+    anatomy=Plan(
+        steps=3600, patch=(96, 48, 64), batch=2, rate=2e-3, real_share=0.0, seed=1,
+        augmentation=Augmentation(sown=0.0),
+    ),
+    detail=Plan(steps=3000, patch=(96, 64, 64), batch=1, rate=2e-3, real_share=0.0, seed=2),
     tuning=Plan(steps=1200, patch=(96, 64, 64), batch=1, rate=1e-3, real_share=0.6, seed=100),
-)
+)  # fmt: skip
 
 GPU = replace(
     CPU,
@@ -58,7 +62,7 @@ GPU = replace(
     bodies=1000,
     pasted=200,
     anatomy=replace(CPU.anatomy, steps=30_000, batch=8),
-    detail=replace(CPU.detail, steps=20_000, batch=4),
+    detail=replace(CPU.detail, steps=20_000, patch=(96, 96, 96), batch=4),
     tuning=replace(CPU.tuning, steps=6000, patch=(96, 96, 96), batch=4),
 )
 """Not run yet: no figure of the model card comes from it."""

@@ -33,7 +33,7 @@ def test_a_resumed_training_goes_on_where_the_broken_one_was(tmp_path: Path) -> 
     batches = Batches(PLAN, sources(real=True), sources(real=False))
     broken = Training(network(), PLAN)
     for step in range(3):
-        broken.learn(*batches[step])
+        broken.learn(batches[step])
     broken.keep(tmp_path / "broken.pt")
     resumed = Training(network(), PLAN)
     resumed.resume(tmp_path / "broken.pt")
@@ -41,7 +41,7 @@ def test_a_resumed_training_goes_on_where_the_broken_one_was(tmp_path: Path) -> 
     for one, two in zip(broken.averaged.parameters(), resumed.averaged.parameters(), strict=True):
         assert torch.equal(one, two)
     # bfloat16 sums are not the same to the last bit in two runs, but the next loss knows nothing of that yet
-    assert float(resumed.learn(*batches[3])) == pytest.approx(float(broken.learn(*batches[3])), rel=1e-4)
+    assert float(resumed.learn(batches[3])) == pytest.approx(float(broken.learn(batches[3])), rel=1e-4)
 
 
 def test_only_the_steps_that_are_left_are_made(tmp_path: Path) -> None:
@@ -57,14 +57,14 @@ def test_only_the_steps_that_are_left_are_made(tmp_path: Path) -> None:
 def test_each_step_has_its_own_batch() -> None:
     batches = Batches(PLAN, sources(real=True), sources(real=False))
     assert len(batches) == PLAN.steps
-    assert torch.equal(batches[2][0], batches[2][0])
-    assert not torch.equal(batches[2][0], batches[3][0])
+    assert torch.equal(batches[2].image, batches[2].image)
+    assert not torch.equal(batches[2].image, batches[3].image)
 
 
 def test_real_and_simulated_are_drawn_as_planned() -> None:
     plan = replace(PLAN, real_share=1.0)
-    assert bool(Batches(plan, sources(real=True), sources(real=False))[0][2].all())
-    assert not bool(Batches(plan, (), sources(real=False))[0][2].any())
+    assert bool(Batches(plan, sources(real=True), sources(real=False))[0].real.all())
+    assert not bool(Batches(plan, (), sources(real=False))[0].real.any())
 
 
 class Nowhere(torch.nn.Module):

@@ -12,7 +12,8 @@ from torch.nn import functional
 from app.models.onnx_export import run_onnx
 from models.petct_lesion.training.design import LABELS
 from models.petct_lesion.training.export import export
-from models.petct_lesion.training.network import LesionNetwork, Loss, dice_loss
+from models.petct_lesion.training.network import MOST_COARSE_LOGIT, LesionNetwork, Loss, dice_loss
+from models.petct_lesion.training.patches import by_diameter
 from models.petct_lesion.training.recipe import CPU, GPU, Recipe
 from models.petct_lesion.training.simulator.types import Label as Class
 from operators.segmentation.package.read import read_package
@@ -34,6 +35,7 @@ def test_the_fine_part_begins_by_adding_nothing(network: LesionNetwork) -> None:
     image = torch.randn(1, 2, 32, 32, 32)
     with torch.inference_mode():
         coarse = network.coarse(functional.avg_pool3d(image, 2))
+        coarse = MOST_COARSE_LOGIT * torch.tanh(coarse / MOST_COARSE_LOGIT)
         expected = functional.interpolate(coarse, scale_factor=2.0, mode="trilinear")
         assert torch.allclose(network(image), expected, atol=1e-5)
 
@@ -49,6 +51,13 @@ def test_its_package_can_be_read_and_computes_the_same(network: LesionNetwork, t
         ours = network(image).numpy()
     theirs = run_onnx(package.folder / "petct_lesion.onnx", image.numpy())
     np.testing.assert_allclose(theirs, ours, atol=2e-3)
+
+
+def test_the_coarse_network_cannot_be_so_sure_that_the_fine_part_has_no_say(network: LesionNetwork) -> None:
+    with torch.inference_mode():
+        network.coarse.out.weight.mul_(1e4)
+        said = network(torch.randn(1, 2, 32, 32, 32))
+    assert float(said.abs().max()) <= MOST_COARSE_LOGIT
 
 
 @pytest.mark.parametrize("slices", [32, 64])
@@ -71,10 +80,16 @@ def logits_of(labels: torch.Tensor, sure: float = 12.0) -> torch.Tensor:
     return sure * functional.one_hot(labels.long(), CLASSES).movedim(-1, 1).float()
 
 
+def loss(said: torch.Tensor, target: torch.Tensor, *, real: bool) -> float:
+    which = torch.full((len(target),), real)
+    return float(
+        Loss()(logits_of(said), target, torch.stack([by_diameter(one == 1) for one in target]), which)
+    )
+
+
 def test_the_loss_vanishes_where_all_is_right() -> None:
     target = torch.randint(0, CLASSES, (2, 8, 8, 8), generator=torch.Generator().manual_seed(0))
-    loss = Loss()(logits_of(target), target.to(torch.uint8), torch.tensor([False, False]))
-    assert float(loss) == pytest.approx(0, abs=1e-2)
+    assert loss(target, target.to(torch.uint8), real=False) == pytest.approx(0, abs=1e-2)
 
 
 def test_which_organ_a_real_voxel_is_called_does_not_matter() -> None:
@@ -82,10 +97,8 @@ def test_which_organ_a_real_voxel_is_called_does_not_matter() -> None:
     target[:, 2:4] = 1
     said = target.clone()
     said[:, 5:] = 7
-    real = float(Loss()(logits_of(said), target, torch.tensor([True])))
-    simulated = float(Loss()(logits_of(said), target, torch.tensor([False])))
-    assert real == pytest.approx(0, abs=1e-2)
-    assert simulated > 1
+    assert loss(said, target, real=True) == pytest.approx(0, abs=1e-2)
+    assert loss(said, target, real=False) > 1
 
 
 def test_a_missed_lesion_costs_in_real_and_simulated_alike() -> None:
@@ -93,7 +106,23 @@ def test_a_missed_lesion_costs_in_real_and_simulated_alike() -> None:
     target[:, 2:4] = 1
     nothing = torch.zeros_like(target)
     for real in (True, False):
-        assert float(Loss()(logits_of(nothing), target, torch.tensor([real]))) > 2
+        assert loss(nothing, target, real=real) > 2
+
+
+def test_a_small_missed_lesion_beside_a_large_one_counts_by_its_diameter() -> None:
+    target = torch.zeros(1, 32, 32, 32, dtype=torch.uint8)
+    target[:, 2:18, 2:18, 2:18] = 1  # eight times the edge
+    target[:, 24:26, 24:26, 24:26] = 1
+    large, small = target.clone(), target.clone()
+    large[:, 2:18] = 0
+    small[:, 24:] = 0
+    weight = by_diameter(target[0] == 1)[None]
+    real = torch.tensor([False])
+    cross = [
+        float(Loss()(logits_of(said), target, weight, real) - dice_loss((said == 1).float(), target == 1))
+        for said in (large, small)
+    ]
+    assert cross[0] / cross[1] == pytest.approx(8, rel=0.05)
 
 
 def test_an_empty_truth_asks_for_an_empty_answer() -> None:

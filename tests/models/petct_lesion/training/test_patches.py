@@ -11,7 +11,7 @@ from models.petct_lesion.training.patches import Augmentation, Source, draw_patc
 SIZE = (24, 20, 16)
 PLAIN = Augmentation(
     rotation_deg=0, scale=1, stretch=1, jitter=0, suv_scale=1, noise=0, blur_sd=0,
-    without_ct=0, shifted_ct=0, cut=0,
+    without_ct=0, shifted_ct=0, sown=0, cut=0,
 )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def test_the_same_seed_draws_the_same_patch() -> None:
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("upright", [True, False])
 def test_target_and_image_stay_together(seed: int, upright: bool) -> None:
-    how = Augmentation(noise=0, blur_sd=0.3, without_ct=0, shifted_ct=0, suv_scale=1)
+    how = Augmentation(noise=0, blur_sd=0.3, without_ct=0, shifted_ct=0, suv_scale=1, sown=0)
     patch = draw_patch(source(upright=upright), SIZE, how, np.random.default_rng(seed))
     suv = torch.expm1(patch.image[0])
     assert patch.image.shape == (2, *SIZE)
@@ -62,6 +62,16 @@ def test_a_withheld_ct_is_zero() -> None:
     patch = draw_patch(source(), SIZE, how, np.random.default_rng(1))
     assert not patch.image[1].any()
     assert patch.image[0].any()
+
+
+def test_lesions_are_drawn_around_alike_whatever_their_size() -> None:
+    image = np.full((2, 40, 40, 40), 0.5, np.float32)
+    target = np.zeros((40, 40, 40), np.uint8)
+    target[2:22, 2:22, 2:22] = 1
+    target[30:33, 30:33, 30:33] = 1
+    made = make_source(image, target, real=False, upright=True, rng=np.random.default_rng(0))
+    large = made.centres[0].max(1) < 25
+    assert (int(large.sum()), int((~large).sum())) == (24, 24)
 
 
 def test_a_volume_of_nothing_but_background_can_be_drawn_from() -> None:
