@@ -94,7 +94,7 @@ def parts_of(record: Record) -> Mapping[str, str]:
         "smallest_ml": f"{min(volumes):.0f}",
         "spacing": f"{SPACING_MM:g}",
         "speed": _speed(record),
-        "stem_spacing": f"{2 * SPACING_MM:g}",
+        "stem_spacing": f"{4 * SPACING_MM:g}",
         "subgroups": subgroup_table(record),
         "suv_max": _span([patient.suv_max for patient in patients], 1),
         "suv_mean": _span([patient.suv_mean for patient in patients], 1),
