@@ -52,7 +52,10 @@ CPU = Recipe(
         augmentation=Augmentation(sown=0.0),
     ),
     detail=Plan(steps=3000, patch=(96, 64, 64), batch=1, rate=2e-3, real_share=0.0, seed=2),
-    tuning=Plan(steps=1200, patch=(96, 64, 64), batch=1, rate=1e-3, real_share=0.6, seed=100),
+    tuning=Plan(
+        steps=1200, patch=(96, 64, 64), batch=1, rate=1e-3, real_share=0.6, seed=100,
+        augmentation=Augmentation(sown=0.0),  # lesions as frequent as they are
+    ),
 )  # fmt: skip
 
 GPU = replace(
