@@ -18,6 +18,9 @@ NORM = ("GROUP", {"num_groups": 8})
 LESION_WEIGHT = 2.0
 """Of a lesion's diameter beside the root of an organ's voxels, in voxels."""
 
+SURE = -1e-6
+"""Logarithm of a probability beyond which nothing else has one in single precision."""
+
 MOST_COARSE_LOGIT = 4.0
 """Where the coarse logits end: sure of the liver, they must not outvote the fine part on a spot in it."""
 
@@ -44,27 +47,37 @@ class Loss(nn.Module):
     ) -> torch.Tensor:
         """Of logits (n, 1 + labels, z, y, x), targets and weights (n, z, y, x), which are real (n,)."""
         shares = functional.log_softmax(logits.float(), 1)
-        other = torch.cat([shares[:, :LESION], shares[:, LESION + 1 :]], 1).logsumexp(1)
         right = shares.gather(1, target.long()[:, None])[:, 0]
-        right = torch.where(real[:, None, None, None] & (target != LESION), other, right)
-        voxels = torch.bincount(target.flatten(), minlength=1 + len(LABELS)).float()
-        weights = torch.where(
-            target == LESION, LESION_WEIGHT * weight, voxels.clamp_min(1).rsqrt()[target.long()]
-        )
+        hits, sums, voxels = _sums(shares, right, target)
+        if bool(real.any()):
+            other = (-torch.expm1(shares[:, LESION].clamp_max(SURE))).log()
+            right = torch.where(real[:, None, None, None] & (target != LESION), other, right)
+        of_class = voxels.sum(0).clamp_min(1).rsqrt()
+        weights = torch.where(target == LESION, LESION_WEIGHT * weight, of_class[target.long()])
         cross = -(weights * right).sum() / weights.sum()
-        lesion = dice_loss(shares[:, LESION].exp(), target == LESION)
-        losses = [
-            dice_loss(shares[~real, label].exp(), target[~real] == label)
-            for label in range(LESION + 1, 1 + len(LABELS))
-            if bool((target[~real] == label).any())
-        ]
-        organs = torch.stack(losses).mean() if losses else torch.zeros(())
-        return cross + lesion + organs
+        lesion = dice_loss(hits[:, LESION].sum(), sums[:, LESION].sum(), voxels[:, LESION].sum())
+        organs = dice_loss(*(part[~real, LESION + 1 :].sum(0) for part in (hits, sums, voxels)))
+        there = voxels[~real, LESION + 1 :].sum(0) > 0
+        return cross + lesion + organs[there].sum() / there.sum().clamp_min(1)
 
 
-def dice_loss(share: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """One less the soft Dice over a batch; an empty truth asks for an empty answer."""
-    return 1 - (2 * (share * truth).sum() + 1) / (share.sum() + truth.sum() + 1)
+def _sums(
+    shares: torch.Tensor, right: torch.Tensor, target: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of each image and class (n, label): probability where it is true, probability, and voxels.
+
+    Sums over the right class alone; a mask for each class would have a gradient of the whole size each.
+    """
+    place = target.long().flatten(1)
+    none = shares.new_zeros(shares.shape[:2])
+    hits = none.scatter_add(1, place, right.exp().flatten(1))
+    voxels = none.scatter_add(1, place, torch.ones_like(place, dtype=none.dtype))
+    return hits, shares.exp().sum((2, 3, 4)), voxels
+
+
+def dice_loss(hits: torch.Tensor, sums: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
+    """One less the soft Dice of sums over voxels; an empty truth asks for an empty answer."""
+    return 1 - (2 * hits + 1) / (sums + voxels + 1)
 
 
 class Coarse(nn.Module):

@@ -12,7 +12,13 @@ from torch.nn import functional
 from app.models.onnx_export import run_onnx
 from models.petct_lesion.training.design import LABELS
 from models.petct_lesion.training.export import export
-from models.petct_lesion.training.network import MOST_COARSE_LOGIT, LesionNetwork, Loss, dice_loss
+from models.petct_lesion.training.network import (
+    LESION_WEIGHT,
+    MOST_COARSE_LOGIT,
+    LesionNetwork,
+    Loss,
+    dice_loss,
+)
 from models.petct_lesion.training.patches import by_diameter
 from models.petct_lesion.training.recipe import CPU, GPU, Recipe
 from models.petct_lesion.training.simulator.types import Label as Class
@@ -119,13 +125,32 @@ def test_a_small_missed_lesion_beside_a_large_one_counts_by_its_diameter() -> No
     weight = by_diameter(target[0] == 1)[None]
     real = torch.tensor([False])
     cross = [
-        float(Loss()(logits_of(said), target, weight, real) - dice_loss((said == 1).float(), target == 1))
+        float(Loss()(logits_of(said), target, weight, real) - dice_of(said == 1, target == 1))
         for said in (large, small)
     ]
     assert cross[0] / cross[1] == pytest.approx(8, rel=0.05)
 
 
+def dice_of(share: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    return dice_loss((share * truth).sum(), share.sum(), truth.sum())
+
+
 def test_an_empty_truth_asks_for_an_empty_answer() -> None:
     truth = torch.zeros(10, dtype=torch.bool)
-    assert float(dice_loss(torch.zeros(10), truth)) == 0
-    assert float(dice_loss(torch.ones(10), truth)) == pytest.approx(1 - 1 / 11)
+    assert float(dice_of(torch.zeros(10), truth)) == 0
+    assert float(dice_of(torch.ones(10), truth)) == pytest.approx(1 - 1 / 11)
+
+
+def test_the_loss_is_what_a_mask_for_each_class_gives() -> None:
+    torch.manual_seed(3)
+    logits = torch.randn(2, CLASSES, 8, 8, 8)
+    target = torch.randint(0, CLASSES - 2, (2, 8, 8, 8), dtype=torch.uint8)
+    weight = torch.stack([by_diameter(one == 1) for one in target])
+    found = Loss()(logits, target, weight, torch.tensor([False, False]))
+    shares = logits.softmax(1)
+    dices = [dice_of(shares[:, label], target == label) for label in range(1, CLASSES - 2)]
+    sizes = torch.stack([(target == label).sum() for label in range(CLASSES)])
+    weights = torch.where(target == 1, LESION_WEIGHT * weight, sizes.clamp_min(1).rsqrt()[target.long()])
+    cross = functional.cross_entropy(logits, target.long(), reduction="none")
+    expected = (weights * cross).sum() / weights.sum() + dices[0] + torch.stack(dices[1:]).mean()
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
