@@ -13,6 +13,10 @@ from torch.nn import functional
 from models.petct_lesion.training.design import LABELS, LESION
 
 INPUTS = 2
+SEEN = INPUTS + 1
+SOFT_TISSUE = (0.84, 1.24)
+"""Of the CT's channel, -160 to 240 HU: muscle, fat and water, which its whole range hardly tells apart."""
+
 NORM = ("GROUP", {"num_groups": 8})
 
 LESION_WEIGHT = 2.0
@@ -80,6 +84,13 @@ def dice_loss(hits: torch.Tensor, sums: torch.Tensor, voxels: torch.Tensor) -> t
     return 1 - (2 * hits + 1) / (sums + voxels + 1)
 
 
+def seen(image: torch.Tensor) -> torch.Tensor:
+    """Images (n, channel, z, y, x) with the CT's soft tissue as another channel, from 0 to 2."""
+    low, high = SOFT_TISSUE
+    soft = (image[:, 1:INPUTS] - low) * (2 / (high - low))
+    return torch.cat([image, soft.clamp(0, 2)], 1)
+
+
 class Coarse(nn.Module):
     """A residual U-Net (MONAI's DynUNet) from 16 mm voxels on, between 8 mm voxels of image and logits.
 
@@ -90,7 +101,7 @@ class Coarse(nn.Module):
         super().__init__()
         depth, first = len(channels), channels[0]
         self.levels = depth
-        self.stem = nn.Conv3d(INPUTS, first, 2, 2)
+        self.stem = nn.Conv3d(SEEN, first, 2, 2)
         self.body = DynUNet(
             3, first, first, [3] * depth, [1] + [2] * (depth - 1), [2] * (depth - 1),
             filters=list(channels), norm_name=NORM, res_block=True,
@@ -107,7 +118,7 @@ class Coarse(nn.Module):
         if self.training and UNTRAINABLE_DEPTH in self._depths(image.shape[2]):
             message = f"a patch of {image.shape[2]} slices of 8 mm has a level of {UNTRAINABLE_DEPTH} slices"
             raise ValueError(message)
-        found: torch.Tensor = self.body(self.stem(image))
+        found: torch.Tensor = self.body(self.stem(seen(image)))
         return found
 
     def _depths(self, slices: int) -> set[int]:
@@ -124,7 +135,7 @@ class LesionNetwork(nn.Module):
     def __init__(self, channels: Sequence[int], fine: int) -> None:
         super().__init__()
         self.coarse = Coarse(channels)
-        self.stem = nn.Conv3d(INPUTS, fine, 2, 2)
+        self.stem = nn.Conv3d(SEEN, fine, 2, 2)
         self.up = nn.ConvTranspose3d(channels[0], fine, 2, 2)
         self.blocks = nn.Sequential(
             UnetResBlock(3, 2 * fine, fine, 3, 1, NORM), UnetResBlock(3, fine, fine, 3, 1, NORM)
@@ -138,6 +149,6 @@ class LesionNetwork(nn.Module):
         features = self.coarse.features(functional.avg_pool3d(image, 2))
         coarse = MOST_COARSE_LOGIT * torch.tanh(self.coarse.out(features) / MOST_COARSE_LOGIT)
         coarse = functional.interpolate(coarse, scale_factor=2.0, mode="trilinear")
-        fine = self.blocks(torch.cat([self.stem(image), self.up(features)], 1))
+        fine = self.blocks(torch.cat([self.stem(seen(image)), self.up(features)], 1))
         logits: torch.Tensor = coarse + self.out(fine)
         return logits

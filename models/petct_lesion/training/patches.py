@@ -211,25 +211,45 @@ def _sampled(
     high = np.maximum(high, low + 1)
     low = np.minimum(low, np.array(source.target.shape) - 1)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    part = torch.from_numpy(np.stack([np.asarray(channel[box], np.float32) for channel in source.image]))
-    part[1] += HU_RANGE  # so that what lies beyond is air
+    grid = _grid(size, matrix, centre - low, high - low)
     labels = torch.from_numpy(np.array(source.target[box]))
-    shape = np.array(labels.shape, float)
-    steps = [np.arange(side) - (side - 1) / 2 for side in size]
-    mesh = np.stack(np.meshgrid(*steps, indexing="ij"), -1) @ matrix.T + (centre - low)
-    grid = torch.from_numpy((2 * mesh + 1) / shape - 1).flip(-1).float()[None]
-    pet = functional.grid_sample(part[None, :1], grid, align_corners=False)[0, 0]
-    if rng.random() < how.shifted_ct:
-        grid = grid + torch.from_numpy(rng.normal(0, 2.0, 3) / shape[::-1] * 2).float()
-    ct = functional.grid_sample(part[None, 1:], grid, align_corners=False)[0, 0] - HU_RANGE
-    target = functional.grid_sample(labels[None, None].float(), grid, mode="nearest", align_corners=False)[
-        0, 0
-    ]
-    lesion = (
-        functional.grid_sample((labels == LESION)[None, None].float(), grid, align_corners=False)[0, 0] > 0.5
+    pet, ct, lesion = (
+        torch.from_numpy(np.asarray(part, np.float32))
+        for part in (source.image[0][box], source.image[1][box], np.asarray(labels == LESION))
     )
-    target = torch.where(target == LESION, torch.zeros_like(target), target)
-    return pet, ct, torch.where(lesion, torch.ones_like(target), target).to(torch.uint8)
+    ct = ct + HU_RANGE  # so that what lies beyond is air
+    if rng.random() < how.shifted_ct:
+        moved = grid + torch.from_numpy(rng.normal(0, 2.0, 3) * 2 / (high - low)).flip(0).float()
+        pet, lesion = _at(grid, pet, lesion)
+        (ct,) = _at(moved, ct)
+    else:
+        pet, ct, lesion = _at(grid, pet, ct, lesion)
+    marked = (lesion > 0.5).to(torch.uint8)
+    if source.real:
+        return pet, ct - HU_RANGE, marked * LESION
+    (organs,) = _at(grid, torch.where(labels == LESION, 0, labels).float(), mode="nearest")
+    return pet, ct - HU_RANGE, torch.where(marked == 1, LESION, organs).to(torch.uint8)
+
+
+def _grid(
+    size: Shape, matrix: NDArray[np.float64], centre: NDArray[np.float64], shape: NDArray[np.int_]
+) -> torch.Tensor:
+    """Where a patch's voxels lie in a box, as `grid_sample` counts: (1, z, y, x, 3), x first, -1 to 1."""
+    place = (2 * centre + 1) / shape - 1
+    grid = torch.from_numpy(place[::-1].copy()).float()
+    for axis, side in enumerate(size):
+        steps = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
+        step = torch.from_numpy((2 * matrix[:, axis] / shape)[::-1].copy()).float()
+        lie = [1, 1, 1, 1]
+        lie[axis] = side
+        grid = grid + steps.reshape(lie) * step
+    return grid[None]
+
+
+def _at(grid: torch.Tensor, *volumes: torch.Tensor, mode: str = "bilinear") -> tuple[torch.Tensor, ...]:
+    return functional.grid_sample(torch.stack(volumes)[None], grid, mode=mode, align_corners=False)[
+        0
+    ].unbind()
 
 
 def _cut(pet: torch.Tensor, ct: torch.Tensor, target: torch.Tensor, rng: np.random.Generator) -> None:
