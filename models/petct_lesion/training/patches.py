@@ -148,7 +148,7 @@ def draw_patch(source: Source, size: Shape, how: Augmentation, rng: np.random.Ge
     centre = _centre(source, how, rng)
     pet, ct, target = _sampled(source, size, matrix, centre, how, rng)
     if how.sown and not source.real:
-        sow(pet, target, how.sown, rng)
+        sow(pet, ct, target, how.sown, rng)
     if rng.random() < how.cut:
         _cut(pet, ct, target, rng)
     pet = _as_scanned(pet, how, rng)
