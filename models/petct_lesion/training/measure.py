@@ -15,7 +15,7 @@ from models.petct_lesion.training.export import export
 from models.petct_lesion.training.folds import FOLDS, fold_of
 from models.petct_lesion.training.judge import Judged, judge
 from models.petct_lesion.training.patients import Patient
-from models.petct_lesion.training.pipeline import WHOLE_BODY_OF, Site, tuned
+from models.petct_lesion.training.pipeline import WHOLE_BODY_OF, Site, train_side_by_side, tuned
 from models.petct_lesion.training.recipe import UNSEEN, Recipe
 from models.petct_lesion.training.report.record import (
     NETWORK,
@@ -48,15 +48,18 @@ class Folds:
 
 
 def cross_validate(recipe: Recipe, site: Site, seed: int) -> Folds:
-    """Train the folds, or take those that are there, and judge every patient by the fold that left it out."""
+    """Train folds and shipped network, or take those that are there, and judge patients by their folds."""
     patients = site.patients()
     dealt = fold_of(patients, seed)
     judged: dict[str, Judged] = {}
     alone: dict[str, Judged] = {}
     whole: tuple[WholeBodyResult, Judged] | None = None
+    seen: dict[int | None, Sequence[Patient]] = {None: patients}
     for fold in range(FOLDS):
-        seen = [patient for patient in patients if dealt[patient.name] != fold]
-        network = tuned(recipe, site, seen, fold)
+        seen[fold] = [patient for patient in patients if dealt[patient.name] != fold]
+    train_side_by_side(recipe, site, seen)
+    for fold in range(FOLDS):
+        network = tuned(recipe, site, seen[fold], fold)
         package = export(network, site.work / "packages" / f"fold{fold}" / "petct_lesion")
         for patient in patients:
             if dealt[patient.name] == fold:

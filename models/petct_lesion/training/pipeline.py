@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence, Set
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -102,6 +105,33 @@ def tuned(recipe: Recipe, site: Site, patients: Sequence[Patient], fold: int | N
         learn(network, plan, real, [*site.bodies(recipe), *pasted * 2], checkpoint)
     _load(network, checkpoint)
     return network
+
+
+def train_side_by_side(recipe: Recipe, site: Site, seen: Mapping[int | None, Sequence[Patient]]) -> None:
+    """Train several networks at once, on a core each: sooner done than one after the other on all cores.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    site : Site
+    seen : mapping of int or None to sequence of Patient
+        Those that the network of a fold may see; None: the network that is shipped.
+    """
+    pretrained(recipe, site)  # what they share
+    cores = os.cpu_count() or 1
+    at_once = 1 if torch.cuda.is_available() else min(cores, len(seen))
+    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(_train_one, recipe, site, fold, {each.name for each in patients}, cores // at_once)
+            for fold, patients in seen.items()
+        ]
+        for job in jobs:
+            job.result()
+
+
+def _train_one(recipe: Recipe, site: Site, fold: int | None, names: Set[str], threads: int) -> None:
+    torch.set_num_threads(threads)
+    tuned(recipe, site, [patient for patient in site.patients() if patient.name in names], fold)
 
 
 def _done(checkpoint: Path, steps: int) -> bool:
