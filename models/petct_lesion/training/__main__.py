@@ -19,6 +19,7 @@ from models.petct_lesion.training.publish import write_figures, write_shipped
 from models.petct_lesion.training.recipe import CPU, GPU, Recipe
 from models.petct_lesion.training.report.record import Record, Words
 from models.petct_lesion.training.simulator.uptake import TRACERS
+from models.petct_lesion.training.timing import time_whole_body
 
 FOLD_SEED = 0
 BODIES = 20
@@ -62,6 +63,7 @@ def cross_validation(recipe: Recipe, site: Site) -> None:
         simulated=tuple(result for result, _ in bodies),
         reliability=bins,
         recipe=_words(recipe),
+        timings=(time_whole_body(shipped),),
     )
     write_figures(record, guard, folds, patients, site.whole_body())
 
