@@ -51,9 +51,9 @@ CPU = Recipe(
         steps=4800, patch=(96, 48, 64), batch=2, rate=2e-3, real_share=0.0, seed=1,
         augmentation=Augmentation(sown=0.0),
     ),
-    detail=Plan(steps=6000, patch=(96, 64, 64), batch=1, rate=2e-3, real_share=0.0, seed=2),
+    detail=Plan(steps=4000, patch=(96, 64, 64), batch=1, rate=2e-3, real_share=0.0, seed=2),
     tuning=Plan(
-        steps=4000, patch=(96, 64, 64), batch=1, rate=1e-3, real_share=0.75, seed=100,
+        steps=3000, patch=(96, 64, 64), batch=1, rate=1e-3, real_share=0.75, seed=100,
         augmentation=Augmentation(sown=2.0),  # lesions about as frequent as they are
     ),
 )  # fmt: skip

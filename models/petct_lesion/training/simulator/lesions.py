@@ -119,7 +119,7 @@ def lay_lesion(canvas: Canvas, uptake: dict[str, float], plan: Plan, fwhm_mm: fl
     high = np.minimum(start + reach + 1, canvas.shape)
     box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
     tissue = canvas.tissue[box]
-    field = _form(rng, plan.kind, tissue.shape, start - low, radius)
+    field = blob(rng, plan.kind, tissue.shape, start - low, radius)
     field = field + np.where(np.isin(tissue, home), 0.0, strays).astype(np.float32)
     field[tissue == Tissue.AIR] = np.inf
     mask = _of_volume(field, plan.volume_ml)
@@ -203,7 +203,7 @@ def _home(kind: str) -> tuple[tuple[int, ...], float]:
     }.get(kind, ((Tissue.MUSCLE, Tissue.FAT, Tissue.VISCERAL, Tissue.BLOOD, Tissue.ORGAN), 0.7))
 
 
-def _form(
+def blob(
     rng: np.random.Generator, kind: str, shape: tuple[int, ...], centre: NDArray[np.int64], radius: float
 ) -> NDArray[np.float32]:
     """Distance in radii from the middle of a blob, lobed, drawn out or ragged."""
