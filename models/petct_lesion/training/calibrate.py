@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from models.petct_lesion.training.judge import Judged
 from models.petct_lesion.training.report.record import ReliabilityBin
+from models.petct_lesion.training.simulator.types import TOUCHING
 from operators.domain import LesionCalibration
 from operators.segmentation.package.check import FEATURE_UNITS
 from operators.segmentation.package.types import Calibration, DiceCalibration, Feature, Guard, SeenRange
@@ -26,8 +27,6 @@ RIDGE = 1e-5
 
 EDGES = np.linspace(0.0, 1.0, 21)
 """Of the reliability curve's bins."""
-
-TOUCHING = np.ones((3, 3, 3))
 
 
 def fit_guard(patients: Sequence[Judged], bodies: Sequence[Judged], data: str) -> Guard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models.petct_lesion.training.simulator.types import VOXEL_MM
 from models.petct_lesion.training.simulator.types import Label as Class
 from operators.domain import Code
 from operators.segmentation.package.types import (
@@ -29,7 +30,7 @@ from operators.segmentation.package.types import (
 )
 
 NAME = "petct_lesion"
-SPACING_MM = 4.0
+SPACING_MM = VOXEL_MM
 TILE = (128, 128, 128)
 LESION = int(Class.LESION)
 

@@ -19,11 +19,11 @@ from models.petct_lesion.training.patches import (
     Augmentation,
     Batch,
     Patch,
-    Shape,
     Source,
     batch_of,
     draw_patch,
 )
+from operators.segmentation.package.types import Shape
 
 AVERAGED = 0.998
 """Share of the averaged weights that a step leaves as they were."""

@@ -30,7 +30,7 @@ from models.petct_lesion.training.simulator.types import Body
 from operators.domain import Geometry
 from operators.segmentation.network.grid import onto
 from operators.segmentation.network.types import Image
-from operators.segmentation.package.types import Guard, Package
+from operators.segmentation.package.types import Guard, Package, Shape, Triple
 
 MIN_LESION_ML = 1.0
 """Of the lesions that are counted in simulated bodies."""
@@ -162,12 +162,17 @@ def judge_bodies(
 
 def image_of_body(body: Body) -> Image:
     """A simulated body as the engine takes an image."""
-    affine = np.zeros((4, 4))
-    affine[2, 0] = affine[1, 1] = affine[0, 2] = SPACING_MM
-    affine[3, 3] = 1.0
     z, y, x = body.suv.shape
     array = np.stack([body.suv.astype(np.float32), body.hu.astype(np.float32)])
-    return Image(array, Geometry((z, y, x), affine, "simulated"))
+    return Image(array, simulated_grid((z, y, x), (SPACING_MM, SPACING_MM, SPACING_MM)))
+
+
+def simulated_grid(shape: Shape, spacing_mm: Triple) -> Geometry:
+    """A grid, (z, y, x), along the patient's axes."""
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2] = spacing_mm
+    affine[3, 3] = 1.0
+    return Geometry(shape, affine, "simulated")
 
 
 def guard_of(

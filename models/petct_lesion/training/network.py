@@ -50,14 +50,15 @@ class Loss(nn.Module):
         self, logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, real: torch.Tensor
     ) -> torch.Tensor:
         """Of logits (n, 1 + labels, z, y, x), targets and weights (n, z, y, x), which are real (n,)."""
+        target = target.long()
         shares = functional.log_softmax(logits.float(), 1)
-        right = shares.gather(1, target.long()[:, None])[:, 0]
+        right = shares.gather(1, target[:, None])[:, 0]
         hits, sums, voxels = _sums(shares, right, target)
         if bool(real.any()):
             other = (-torch.expm1(shares[:, LESION].clamp_max(SURE))).log()
             right = torch.where(real[:, None, None, None] & (target != LESION), other, right)
         of_class = voxels.sum(0).clamp_min(1).rsqrt()
-        weights = torch.where(target == LESION, LESION_WEIGHT * weight, of_class[target.long()])
+        weights = torch.where(target == LESION, LESION_WEIGHT * weight, of_class[target])
         cross = -(weights * right).sum() / weights.sum()
         lesion = dice_loss(hits[:, LESION].sum(), sums[:, LESION].sum(), voxels[:, LESION].sum())
         organs = dice_loss(*(part[~real, LESION + 1 :].sum(0) for part in (hits, sums, voxels)))
@@ -72,7 +73,7 @@ def _sums(
 
     Sums over the right class alone; a mask for each class would have a gradient of the whole size each.
     """
-    place = target.long().flatten(1)
+    place = target.flatten(1)
     none = shares.new_zeros(shares.shape[:2])
     hits = none.scatter_add(1, place, right.exp().flatten(1))
     voxels = none.scatter_add(1, place, torch.ones_like(place, dtype=none.dtype))
@@ -100,7 +101,7 @@ class Coarse(nn.Module):
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         depth, first = len(channels), channels[0]
-        self.levels = depth
+        self.levels = range(1, 1 + depth)
         self.stem = nn.Conv3d(SEEN, first, 2, 2)
         self.body = DynUNet(
             3, first, first, [3] * depth, [1] + [2] * (depth - 1), [2] * (depth - 1),
@@ -115,14 +116,11 @@ class Coarse(nn.Module):
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
         """What the U-Net makes of an image, at 16 mm."""
-        if self.training and UNTRAINABLE_DEPTH in self._depths(image.shape[2]):
+        if self.training and UNTRAINABLE_DEPTH in {image.shape[2] >> level for level in self.levels}:
             message = f"a patch of {image.shape[2]} slices of 8 mm has a level of {UNTRAINABLE_DEPTH} slices"
             raise ValueError(message)
         found: torch.Tensor = self.body(self.stem(seen(image)))
         return found
-
-    def _depths(self, slices: int) -> set[int]:
-        return {slices >> level for level in range(1, 1 + self.levels)}
 
 
 class LesionNetwork(nn.Module):

@@ -16,9 +16,9 @@ from scipy import ndimage
 from torch.nn import functional
 
 from models.petct_lesion.training.design import LESION
+from models.petct_lesion.training.simulator.types import TOUCHING
 from models.petct_lesion.training.sowing import sow
-
-Shape = tuple[int, int, int]
+from operators.segmentation.package.types import Shape
 
 AIR_HU = -1000.0
 HU_RANGE = 1000.0
@@ -94,8 +94,6 @@ MOST = 3000
 
 MOST_OF_LESION = 24
 """Voxels of one lesion that are kept: a large one is not drawn more often than a small one."""
-
-TOUCHING = np.ones((3, 3, 3))
 
 
 def make_source(
@@ -224,11 +222,11 @@ def _sampled(
         (ct,) = _at(moved, ct)
     else:
         pet, ct, lesion = _at(grid, pet, ct, lesion)
-    marked = (lesion > 0.5).to(torch.uint8)
+    marked = lesion > 0.5
     if source.real:
-        return pet, ct - HU_RANGE, marked * LESION
+        return pet, ct - HU_RANGE, marked.to(torch.uint8) * LESION
     (organs,) = _at(grid, torch.where(labels == LESION, 0, labels).float(), mode="nearest")
-    return pet, ct - HU_RANGE, torch.where(marked == 1, LESION, organs).to(torch.uint8)
+    return pet, ct - HU_RANGE, torch.where(marked, LESION, organs).to(torch.uint8)
 
 
 def _grid(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -11,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from models.petct_lesion.training.design import SPACING_MM
-from models.petct_lesion.training.measure import image_of_body
+from models.petct_lesion.training.measure import image_of_body, simulated_grid
 from models.petct_lesion.training.recipe import UNSEEN
 from models.petct_lesion.training.report.goals import WHOLE_BODY_SHAPE
 from models.petct_lesion.training.report.record import Timing
@@ -22,7 +21,7 @@ from operators.segmentation.network.types import Image
 from operators.segmentation.options import Options
 from operators.segmentation.package.types import Package
 
-VOXEL_MM = (3.27, 4.07, 4.07)
+SCANNED_MM = (3.27, 4.07, 4.07)
 AIR = (0.0, -1000.0)
 """SUV and HU round a body."""
 
@@ -39,7 +38,7 @@ def time_whole_body(package: Package) -> Timing:
 
 def as_scanned(image: Image) -> Image:
     """A body on a scanner's grid: air round it, the size and the voxels of a whole-body PET."""
-    steps = np.array(VOXEL_MM) / SPACING_MM
+    steps = np.array(SCANNED_MM) / SPACING_MM
     offset = (np.array(image.array.shape[1:]) - 1) / 2 - steps * (np.array(WHOLE_BODY_SHAPE) - 1) / 2
     array = np.stack(
         [
@@ -47,9 +46,7 @@ def as_scanned(image: Image) -> Image:
             for channel, air in zip(image.array, AIR, strict=True)
         ]
     )
-    affine = np.eye(4)[[2, 1, 0, 3]]
-    affine[:3, :3] *= VOXEL_MM
-    return Image(array, replace(image.geometry, shape=WHOLE_BODY_SHAPE, affine=affine))
+    return Image(array, simulated_grid(WHOLE_BODY_SHAPE, SCANNED_MM))
 
 
 def _processor() -> str:

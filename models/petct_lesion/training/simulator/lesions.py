@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from models.petct_lesion.training.simulator.canvas import Canvas, smooth_field
 from models.petct_lesion.training.simulator.shapes import curve
-from models.petct_lesion.training.simulator.types import VOXEL_MM, Label, Tissue, Tumour
+from models.petct_lesion.training.simulator.types import TOUCHING, VOXEL_MM, Label, Tissue, Tumour
 
 VOXEL_ML = VOXEL_MM**3 / 1000
 
@@ -241,7 +241,7 @@ def _of_volume(field: NDArray[np.float32], volume_ml: float) -> NDArray[np.bool_
     faces = [np.take(field, side, axis).min() for axis in range(3) for side in (0, -1)]
     level = min(level, 1.7, *faces)  # a thin limb holds less than was asked for
     mask = field <= level
-    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    parts, count = ndimage.label(mask, TOUCHING)
     if count > 1:
         sizes = np.bincount(parts.ravel())[1:]
         mask = parts == 1 + int(sizes.argmax())
@@ -364,7 +364,7 @@ def _box_at(
 
 def drop_invisible(labels: NDArray[np.uint8], suv: NDArray[np.float32], patches: Sequence[Patch]) -> int:
     """Take the label from simulated lesions that nobody could see; returns how many lesions are left."""
-    parts, _ = ndimage.label(labels == Label.LESION, np.ones((3, 3, 3)))
+    parts, _ = ndimage.label(labels == Label.LESION, TOUCHING)
     real = set()
     for patch in patches:
         real |= set(np.unique(parts[patch.box][patch.weight >= 1]).tolist())
