@@ -18,6 +18,7 @@ from models.petct_lesion.training.network import Loss
 from models.petct_lesion.training.patches import (
     Augmentation,
     Batch,
+    Emphasis,
     Patch,
     Source,
     batch_of,
@@ -47,6 +48,7 @@ class Plan:
     seed: int
     warm_up: int = 100
     augmentation: Augmentation = field(default_factory=Augmentation)
+    emphasis: Emphasis = field(default_factory=Emphasis)
 
     def rate_at(self, step: int) -> float:
         """Warm-up, then half a cosine."""
@@ -71,7 +73,7 @@ class Batches(Dataset[Batch]):
         use_real = bool(self.real) and (not self.simulated or rng.random() < self.plan.real_share)
         sources = self.real if use_real else self.simulated
         source = sources[int(rng.integers(len(sources)))]
-        return draw_patch(source, self.plan.patch, self.plan.augmentation, rng)
+        return draw_patch(source, self.plan.patch, self.plan.augmentation, rng, self.plan.emphasis)
 
 
 class Training:

@@ -19,9 +19,6 @@ SOFT_TISSUE = (0.84, 1.24)
 
 NORM = ("GROUP", {"num_groups": 8})
 
-LESION_WEIGHT = 2.0
-"""Of a lesion's diameter beside the root of an organ's voxels, in voxels."""
-
 SURE = -1e-6
 """Logarithm of a probability beyond which nothing else has one in single precision."""
 
@@ -39,11 +36,12 @@ up to 1e37, or not a number, where single precision gives 1; one slice, three an
 class Loss(nn.Module):
     """Cross-entropy, and the Dice of each class there.
 
-    In the cross-entropy an organ counts by the root of its voxels and a lesion by its diameter: where the
-    network is sure of an organ, the Dice of a small lesion in it has no gradient that could change its mind.
+    In the cross-entropy of a simulated body an organ counts by the root of its voxels and a lesion by its
+    diameter: where the network is sure of an organ, the Dice of a small lesion in it has no gradient that
+    could change its mind.
 
     Of real patients only lesions are outlined: all that is not lesion is one class of theirs, whose
-    probability is the sum of the others'.
+    probability is the sum of the others', and all voxels weigh alike, so that borders lie where they lie.
     """
 
     def forward(
@@ -58,7 +56,9 @@ class Loss(nn.Module):
             other = (-torch.expm1(shares[:, LESION].clamp_max(SURE))).log()
             right = torch.where(real[:, None, None, None] & (target != LESION), other, right)
         of_class = voxels.sum(0).clamp_min(1).rsqrt()
-        weights = torch.where(target == LESION, LESION_WEIGHT * weight, of_class[target])
+        of_class[LESION] = 0
+        weights = torch.maximum(of_class[target], weight)
+        weights[real] = target[0].numel() ** -0.5
         cross = -(weights * right).sum() / weights.sum()
         lesion = dice_loss(hits[:, LESION].sum(), sums[:, LESION].sum(), voxels[:, LESION].sum())
         organs = dice_loss(*(part[~real, LESION + 1 :].sum(0) for part in (hits, sums, voxels)))

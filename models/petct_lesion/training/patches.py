@@ -47,7 +47,7 @@ class Patch:
     target: torch.Tensor
     """(z, y, x), uint8."""
     weight: torch.Tensor
-    """(z, y, x), float32: of lesions, each of which counts by its diameter; elsewhere zero."""
+    """(z, y, x), float32: of lesions, each of which counts by its diameter, and of their rims; else 0."""
     real: bool
 
 
@@ -79,6 +79,16 @@ class Augmentation:
     """Most lesions that are added to a million voxels of a simulated body."""
     cut: float = 0.3
     """Share of patches of which borders are cut away, as at the edge of a field of view."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emphasis:
+    """How much a simulated lesion counts beside an organ, which counts by the root of its voxels."""
+
+    weight: float = 0.7
+    """Of its diameter in voxels: more finds more lesions and calls more organs so."""
+    rim: int = 1
+    """Voxels round it that weigh what its own weigh: without them its border grows."""
 
 
 KINDS = (0.5, 0.3, 0.2)
@@ -131,7 +141,9 @@ def _centre(source: Source, how: Augmentation, rng: np.random.Generator) -> NDAr
     return np.asarray(places[rng.integers(len(places))] + rng.uniform(-how.jitter, how.jitter, 3))
 
 
-def draw_patch(source: Source, size: Shape, how: Augmentation, rng: np.random.Generator) -> Patch:
+def draw_patch(
+    source: Source, size: Shape, how: Augmentation, rng: np.random.Generator, emphasis: Emphasis = Emphasis()
+) -> Patch:
     """Draw one patch.
 
     Parameters
@@ -141,6 +153,7 @@ def draw_patch(source: Source, size: Shape, how: Augmentation, rng: np.random.Ge
         Of the patch, (z, y, x).
     how : Augmentation
     rng : Generator
+    emphasis : Emphasis
     """
     matrix = _matrix(source.upright, how, rng)
     centre = _centre(source, how, rng)
@@ -151,26 +164,27 @@ def draw_patch(source: Source, size: Shape, how: Augmentation, rng: np.random.Ge
         _cut(pet, ct, target, rng)
     pet = _as_scanned(pet, how, rng)
     image = torch.stack([torch.log1p(pet.clamp_min(0)), _ct(ct, how, rng)])
-    return Patch(image, target, by_diameter(target == LESION), source.real)
+    return Patch(image, target, by_diameter(target == LESION, emphasis), source.real)
 
 
-def by_diameter(lesions: torch.Tensor) -> torch.Tensor:
-    """Weights that sum to the third root of its voxels over each lesion, so that no small one is lost.
+def by_diameter(lesions: torch.Tensor, emphasis: Emphasis) -> torch.Tensor:
+    """Weigh each lesion by its diameter, the third root of its voxels, so that no small one is lost.
 
     Parameters
     ----------
     lesions : Tensor of bool, shape (z, y, x)
+    emphasis : Emphasis
 
     Returns
     -------
     Tensor of float32, shape (z, y, x)
-        Zero where there is no lesion.
+        Zero where there is no lesion and no rim.
     """
     parts, _ = ndimage.label(lesions.numpy(), TOUCHING)
     sizes = np.bincount(parts.ravel()).astype(np.float32)
-    weights = sizes ** (-2 / 3)
+    weights = emphasis.weight * sizes ** (-2 / 3)
     weights[0] = 0
-    return torch.from_numpy(weights[parts])
+    return torch.from_numpy(ndimage.maximum_filter(weights[parts], 1 + 2 * emphasis.rim))
 
 
 def _matrix(upright: bool, how: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:

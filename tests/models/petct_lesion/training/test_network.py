@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,12 @@ from app.models.onnx_export import run_onnx
 from models.petct_lesion.training.design import LABELS
 from models.petct_lesion.training.export import export
 from models.petct_lesion.training.network import (
-    LESION_WEIGHT,
     MOST_COARSE_LOGIT,
     LesionNetwork,
     Loss,
     dice_loss,
 )
-from models.petct_lesion.training.patches import by_diameter
+from models.petct_lesion.training.patches import Emphasis, by_diameter
 from models.petct_lesion.training.recipe import CPU, GPU, Recipe
 from models.petct_lesion.training.simulator.types import Label as Class
 from operators.segmentation.package.read import read_package
@@ -89,7 +89,9 @@ def logits_of(labels: torch.Tensor, sure: float = 12.0) -> torch.Tensor:
 def loss(said: torch.Tensor, target: torch.Tensor, *, real: bool) -> float:
     which = torch.full((len(target),), real)
     return float(
-        Loss()(logits_of(said), target, torch.stack([by_diameter(one == 1) for one in target]), which)
+        Loss()(
+            logits_of(said), target, torch.stack([by_diameter(one == 1, Emphasis()) for one in target]), which
+        )
     )
 
 
@@ -122,13 +124,36 @@ def test_a_small_missed_lesion_beside_a_large_one_counts_by_its_diameter() -> No
     large, small = target.clone(), target.clone()
     large[:, 2:18] = 0
     small[:, 24:] = 0
-    weight = by_diameter(target[0] == 1)[None]
+    weight = by_diameter(target[0] == 1, Emphasis(rim=0))[None]
     real = torch.tensor([False])
     cross = [
         float(Loss()(logits_of(said), target, weight, real) - dice_of(said == 1, target == 1))
         for said in (large, small)
     ]
     assert cross[0] / cross[1] == pytest.approx(8, rel=0.05)
+
+
+def test_no_side_of_a_simulated_border_outweighs_the_other() -> None:
+    lesions = torch.zeros(16, 16, 16, dtype=torch.bool)
+    lesions[4:8, 4:8, 4:8] = True
+    line = by_diameter(lesions, Emphasis(rim=1))[:, 5, 5]
+    assert line[3] == line[4] == line[7] == line[8] > 0
+    assert line[2] == line[9] == 0
+
+
+def test_no_voxel_of_a_patient_outweighs_another() -> None:
+    target = torch.zeros(1, 8, 8, 8, dtype=torch.uint8)
+    target[0, 2, 2, 2] = 1
+    weight = by_diameter(target[0] == 1, Emphasis(rim=1))[None]
+    missed, grown = torch.zeros_like(target), target.clone()
+    grown[0, 2, 2, 3] = 1
+    real = torch.tensor([True])
+    cross = [
+        float(Loss()(logits_of(said), target, weight, real) - dice_of(said == 1, target == 1))
+        for said in (missed, grown)
+    ]
+    # a voxel called lesion leaves nine other labels a little each
+    assert cross[0] == pytest.approx(cross[1] * 12 / (12 - math.log(9)), rel=0.05)
 
 
 def dice_of(share: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -145,12 +170,14 @@ def test_the_loss_is_what_a_mask_for_each_class_gives() -> None:
     torch.manual_seed(3)
     logits = torch.randn(2, CLASSES, 8, 8, 8)
     target = torch.randint(0, CLASSES - 2, (2, 8, 8, 8), dtype=torch.uint8)
-    weight = torch.stack([by_diameter(one == 1) for one in target])
+    weight = torch.stack([by_diameter(one == 1, Emphasis()) for one in target])
     found = Loss()(logits, target, weight, torch.tensor([False, False]))
     shares = logits.softmax(1)
     dices = [dice_of(shares[:, label], target == label) for label in range(1, CLASSES - 2)]
     sizes = torch.stack([(target == label).sum() for label in range(CLASSES)])
-    weights = torch.where(target == 1, LESION_WEIGHT * weight, sizes.clamp_min(1).rsqrt()[target.long()])
+    of_class = sizes.clamp_min(1).rsqrt()
+    of_class[1] = 0
+    weights = torch.maximum(weight, of_class[target.long()])
     cross = functional.cross_entropy(logits, target.long(), reduction="none")
     expected = (weights * cross).sum() / weights.sum() + dices[0] + torch.stack(dices[1:]).mean()
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
