@@ -43,6 +43,7 @@ def write_intervals(
     task: Task = Task.ORGANS,
     modality: Modality = Modality.PET,
     tracers: tuple[str, ...] = (),
+    simulated_tracers: tuple[str, ...] = (),
     physiological: tuple[str, ...] = (),
     guard: Guard | None = None,
 ) -> Package:
@@ -75,6 +76,7 @@ def write_intervals(
             training_data="none",
             citation="Nobody 2024",
             tracers=tracers,
+            simulated_tracers=simulated_tracers,
             inputs=(Input("image", modality, UNITS[modality], Normalisation(Scheme.NONE)),),
             grid=modality,
             labels=labels,

@@ -77,6 +77,7 @@ def _facts(package: Package) -> tuple[tuple[str, str], ...]:
         ("digest", package.digest),
         ("task", package.task),
         ("tracers", ", ".join(package.tracers) or "none stated"),
+        *((("simulated only", ", ".join(package.simulated_tracers)),) if package.simulated_tracers else ()),
         ("description", package.description or "none"),
         ("licence", package.licence or "not stated"),
         ("training data", package.training_data or "not stated"),

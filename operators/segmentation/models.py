@@ -29,7 +29,12 @@ class Choice:
 
 
 def choose_package(
-    site: SegmentationSite, task: Task, tracer: str | None = None, *, verify: bool = True
+    site: SegmentationSite,
+    task: Task,
+    tracer: str | None = None,
+    *,
+    verify: bool = True,
+    simulated: bool = False,
 ) -> Choice:
     """Choose the package that the site names for a task, or the only one that fits.
 
@@ -41,6 +46,9 @@ def choose_package(
         Name of the protocol that a package has to be made for; None: any.
     verify : bool
         Whether the files of the chosen one are read against the digests that it states.
+    simulated : bool
+        Whether one that has seen the tracer in simulation only will do where none was made for it; a note
+        says so.
 
     Returns
     -------
@@ -61,14 +69,14 @@ def choose_package(
         return _named(site, task, name, tracer, verify)
     wanted = f"{task} of the tracer {tracer}" if tracer else str(task)
     found = _packages(site.models)
-    fitting = sorted(
-        (p for p in found if isinstance(p, Package) and p.task is task and tracer in (None, *p.tracers)),
-        key=lambda package: package.identity,
-    )
+    ours = [each for each in found if isinstance(each, Package) and each.task is task]
+    fitting = [each for each in ours if tracer in (None, *each.tracers)]
+    if not fitting and simulated:
+        fitting = [each for each in ours if tracer in each.simulated_tracers]
     if len(fitting) > 1:
         raise SegmentationRefusal(
             "MODEL_AMBIGUOUS",
-            f"Several model packages are for {wanted}: {', '.join(p.identity for p in fitting)}. "
+            f"Several model packages are for {wanted}: {', '.join(sorted(p.identity for p in fitting))}. "
             f"Name one in the setting {_SETTING[task]}.",
         )
     # one of the broken may have been meant for this task
@@ -77,7 +85,9 @@ def choose_package(
     )
     if not fitting:
         return Choice(None, f"there is no model package for {wanted}", broken)
-    return Choice(_package(site, fitting[0].name, verify), "", broken)
+    return Choice(
+        _package(site, fitting[0].name, verify), "", (*_made_for_another(fitting[0], tracer), *broken)
+    )
 
 
 def _named(site: SegmentationSite, task: Task, name: str, tracer: str | None, verify: bool) -> Choice:
@@ -88,14 +98,16 @@ def _named(site: SegmentationSite, task: Task, name: str, tracer: str | None, ve
             f"The setting {_SETTING[task]} names the model package {package.identity}, which is for "
             f"{package.task}, not for {task}.",
         )
+    return Choice(package, "", _made_for_another(package, tracer))
+
+
+def _made_for_another(package: Package, tracer: str | None) -> tuple[Note, ...]:
     if tracer is None or tracer in package.tracers:
-        return Choice(package, "")
+        return ()
     made_for = ", ".join(package.tracers) or "no tracer in particular"
-    sentence = (
-        f"The model package {package.identity}, which the settings name, was made for {made_for}, not for "
-        f"{tracer}."
-    )
-    return Choice(package, "", (Note("MODEL_OTHER_TRACER", sentence),))
+    seen = ", which it has seen in simulation only" if tracer in package.simulated_tracers else ""
+    sentence = f"The model package {package.identity} was made for {made_for}, not for {tracer}{seen}."
+    return (Note("MODEL_OTHER_TRACER", sentence),)
 
 
 def _packages(folder: Path | None) -> tuple[Package | PackageError, ...]:

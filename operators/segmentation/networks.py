@@ -39,7 +39,7 @@ class NetworkEngine:
             ``MODEL_MISSING``, ``MODEL_AMBIGUOUS``, or what the package or its run is refused for.
         """
         tracer = volumes.selection.protocol.name
-        choice = models.choose_package(self.site, Task.LESIONS, tracer)
+        choice = models.choose_package(self.site, Task.LESIONS, tracer, simulated=True)
         if choice.package is None:
             passed_over = "".join(f" {note.sentence}" for note in choice.notes)
             raise SegmentationRefusal(

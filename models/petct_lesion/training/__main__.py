@@ -18,6 +18,7 @@ from models.petct_lesion.training.pipeline import Site, tuned
 from models.petct_lesion.training.publish import write_figures, write_shipped
 from models.petct_lesion.training.recipe import CPU, GPU, Recipe
 from models.petct_lesion.training.report.record import Record, Words
+from models.petct_lesion.training.report.remarks import REMARKS
 from models.petct_lesion.training.simulator.uptake import TRACERS
 from models.petct_lesion.training.timing import time_whole_body
 
@@ -64,6 +65,7 @@ def cross_validation(recipe: Recipe, site: Site) -> None:
         reliability=bins,
         recipe=_words(recipe),
         timings=(time_whole_body(shipped),),
+        remarks=REMARKS,
     )
     write_figures(record, guard, folds, patients, site.whole_body())
 

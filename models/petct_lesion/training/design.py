@@ -6,6 +6,7 @@ from pathlib import Path
 
 from models.petct_lesion.training.simulator.types import VOXEL_MM
 from models.petct_lesion.training.simulator.types import Label as Class
+from models.petct_lesion.training.simulator.uptake import TRACERS
 from operators.domain import Code
 from operators.segmentation.package.types import (
     Activation,
@@ -100,6 +101,7 @@ def draft(folder: Path, weights: tuple[Weights, ...] = (Weights("all"),)) -> Pac
         training_data="",
         citation="",
         tracers=("fdg",),
+        simulated_tracers=TRACERS[1:],
         inputs=(PET, CT),
         grid=Modality.PET,
         labels=LABELS,

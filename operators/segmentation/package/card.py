@@ -53,7 +53,8 @@ def _use(package: Package) -> str:
     if package.task is Task.ORGANS:
         return "It marks organs; it says nothing of disease."
     tracers = ", ".join(package.tracers) or "no tracer is stated"
-    return f"It marks lesions; tracers: {tracers}."
+    simulated = ", ".join(package.simulated_tracers)
+    return f"It marks lesions; tracers: {tracers}{f'; simulated only: {simulated}' if simulated else ''}."
 
 
 def _quality(package: Package) -> str:

@@ -93,6 +93,10 @@ def _labels(package: Package) -> Faults:
     yield from _unique("/labels", "name", (label.name for label in package.labels))
     if package.task is Task.ORGANS and package.tracers:
         yield "/tracers", "an organ package is for no tracer in particular"
+    if package.task is Task.ORGANS and package.simulated_tracers:
+        yield "/simulated_tracers", "an organ package is for no tracer in particular"
+    for tracer in sorted({*package.tracers} & {*package.simulated_tracers}):
+        yield "/simulated_tracers", f"{tracer} is among the tracers"
 
 
 def _stages(package: Package) -> Faults:

@@ -363,6 +363,8 @@ class Package:
     """SHA-256 of the canonical model.json, which holds the digest of every other file that runs."""
     guard: Guard | None = None
     """None: nothing is known of how far its results can be trusted."""
+    simulated_tracers: tuple[str, ...] = ()
+    """Protocols whose images it has seen simulated only: it runs for them where the network is asked for."""
 
     @property
     def identity(self) -> str:

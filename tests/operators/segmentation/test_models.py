@@ -33,6 +33,21 @@ def test_the_only_package_for_the_tracer_runs(site):
     assert choose_package(site, Task.ORGANS).package.name == "organs"
 
 
+def test_one_that_has_seen_the_tracer_in_simulation_runs_where_that_will_do(site):
+    write_intervals(
+        site.models, "ours", LESION, task=Task.LESIONS, tracers=("fdg",), simulated_tracers=("psma",)
+    )
+    assert choose_package(site, Task.LESIONS, "psma").package is None
+    assert choose_package(site, Task.LESIONS, "fapi", simulated=True).package is None
+    choice = choose_package(site, Task.LESIONS, "psma", simulated=True)
+    assert choice.package.name == "ours"
+    [note] = choice.notes
+    assert note.code == "MODEL_OTHER_TRACER"
+    assert "made for fdg, not for psma, which it has seen in simulation only" in note.sentence
+    write_lesions(site, "for_psma", "psma")
+    assert choose_package(site, Task.LESIONS, "psma", simulated=True).package.name == "for_psma"
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(SegmentationRefusal, match="MODEL_FOLDER_MISSING"):
         choose_package(SegmentationSite(models=tmp_path / "absent"), Task.ORGANS)

@@ -113,6 +113,17 @@ def test_a_package_for_another_tracer_gives_uptake(volumes, site):
 
 
 @pytest.mark.usefixtures("predicted")
+def test_of_a_tracer_that_was_only_simulated_it_gives_uptake(volumes, site):
+    write_intervals(
+        site.models, "ours", STARTS, task=Task.LESIONS, simulated_tracers=("fdg",), physiological=("bladder",)
+    )
+    result = segmented(volumes, site)
+    assert result.claim is Claim.UPTAKE
+    assert [region.organ for region in result.removed] == ["bladder"]
+    assert result.notes[0].code == "MODEL_OTHER_TRACER"
+
+
+@pytest.mark.usefixtures("predicted")
 def test_small_regions_are_left_out(volumes, site):
     write_lesions(site, physiological=("bladder",))
     result = segmented(volumes, site, min_volume_ml=1.5)

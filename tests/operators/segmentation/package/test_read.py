@@ -238,6 +238,7 @@ INCONSISTENT: list[tuple[Change, str]] = [
     (lambda p: dataclasses.replace(p, labels=(p.labels[0], p.labels[0])), "/labels"),
     (lambda p: dataclasses.replace(p, inputs=p.inputs * 2), "/inputs"),
     (lambda p: dataclasses.replace(p, tracers=("fdg",)), "/tracers"),
+    (lambda p: dataclasses.replace(p, simulated_tracers=("fdg",)), "/simulated_tracers"),
     (lambda p: dataclasses.replace(p, grid=Modality.PET), "/grid"),
     (
         lambda p: dataclasses.replace(p, inputs=(dataclasses.replace(p.inputs[0], optional=True),)),
