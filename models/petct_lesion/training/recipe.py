@@ -53,7 +53,7 @@ CPU = Recipe(
     ),
     detail=Plan(steps=3600, patch=(96, 64, 64), batch=1, rate=2e-3, real_share=0.0, seed=2),
     tuning=Plan(
-        steps=1800, patch=(96, 64, 64), batch=1, rate=1e-3, real_share=0.65, seed=100,
+        steps=1500, patch=(96, 64, 64), batch=1, rate=1e-3, real_share=0.75, seed=100,
         augmentation=Augmentation(sown=2.0),  # lesions about as frequent as they are
     ),
 )  # fmt: skip
