@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import torch
 
@@ -120,13 +121,20 @@ def train_side_by_side(recipe: Recipe, site: Site, seen: Mapping[int | None, Seq
     pretrained(recipe, site)  # what they share
     cores = os.cpu_count() or 1
     at_once = 1 if torch.cuda.is_available() else min(cores, len(seen))
-    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(at_once, get_context("spawn"), end_with_parent) as pool:
         jobs = [
             pool.submit(_train_one, recipe, site, fold, {each.name for each in patients}, cores // at_once)
             for fold, patients in seen.items()
         ]
         for job in jobs:
             job.result()
+
+
+def end_with_parent() -> None:
+    """End this process with the one that began it: a training that was given up writes no checkpoint."""
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _train_one(recipe: Recipe, site: Site, fold: int | None, names: Set[str], threads: int) -> None:
