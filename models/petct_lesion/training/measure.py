@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.evaluation.measure import CaseMetrics, measure_case
 from models.petct_lesion.training.calibrate import fit_guard, fit_voxels, predicted_dices, reliability
-from models.petct_lesion.training.design import SPACING_MM
+from models.petct_lesion.training.design import LESION, SPACING_MM
 from models.petct_lesion.training.export import export
 from models.petct_lesion.training.folds import FOLDS, fold_of
 from models.petct_lesion.training.judge import Judged, judge
@@ -25,6 +26,7 @@ from models.petct_lesion.training.report.record import (
     SimulatedResult,
     WholeBodyResult,
 )
+from models.petct_lesion.training.side_by_side import side_by_side
 from models.petct_lesion.training.simulator.body import simulate_body
 from models.petct_lesion.training.simulator.types import Body
 from operators.domain import Geometry
@@ -144,20 +146,24 @@ def judge_bodies(
     package: Package, tracers: Sequence[str], bodies: int
 ) -> Iterator[tuple[SimulatedResult, Judged]]:
     """Judge the package on simulated bodies that were in no training, every second one without its CT."""
-    for tracer in tracers:
-        for number in range(bodies):
-            seed, with_ct = UNSEEN + number, number % 2 == 0
-            body = simulate_body(seed, tracer)
-            case = judge(
-                package,
-                f"{tracer} {seed}",
-                image_of_body(body),
-                body.labels == 1,
-                with_ct=with_ct,
-                min_lesion_ml=MIN_LESION_ML,
-            )
-            wrong = int(np.count_nonzero(case.mask & (body.labels > 1))) * case.voxel_volume_ml
-            yield SimulatedResult(seed, tracer, with_ct, case.metrics, wrong), case
+    jobs = [(tracer, number) for tracer in tracers for number in range(bodies)]
+    yield from side_by_side(partial(_judge_body, package), jobs)
+
+
+def _judge_body(package: Package, job: tuple[str, int]) -> tuple[SimulatedResult, Judged]:
+    tracer, number = job
+    seed, with_ct = UNSEEN + number, number % 2 == 0
+    body = simulate_body(seed, tracer)
+    case = judge(
+        package,
+        f"{tracer} {seed}",
+        image_of_body(body),
+        body.labels == LESION,
+        with_ct=with_ct,
+        min_lesion_ml=MIN_LESION_ML,
+    )
+    wrong = int(np.count_nonzero(case.mask & (body.labels > LESION))) * case.voxel_volume_ml
+    return SimulatedResult(seed, tracer, with_ct, case.metrics, wrong), case
 
 
 def image_of_body(body: Body) -> Image:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence, Set
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 
 import torch
 
@@ -25,6 +22,7 @@ from models.petct_lesion.training.network import Coarse, LesionNetwork
 from models.petct_lesion.training.patches import Source
 from models.petct_lesion.training.patients import Patient, read_patients, read_whole_body
 from models.petct_lesion.training.recipe import PASTED, Recipe
+from models.petct_lesion.training.side_by_side import side_by_side
 from operators.segmentation.network.types import Image
 
 WHOLE_BODY_OF = "STS_001"
@@ -109,7 +107,7 @@ def tuned(recipe: Recipe, site: Site, patients: Sequence[Patient], fold: int | N
 
 
 def train_side_by_side(recipe: Recipe, site: Site, seen: Mapping[int | None, Sequence[Patient]]) -> None:
-    """Train several networks at once, on a core each: sooner done than one after the other on all cores.
+    """Train several networks at once.
 
     Parameters
     ----------
@@ -119,26 +117,12 @@ def train_side_by_side(recipe: Recipe, site: Site, seen: Mapping[int | None, Seq
         Those that the network of a fold may see; None: the network that is shipped.
     """
     pretrained(recipe, site)  # what they share
-    cores = os.cpu_count() or 1
-    at_once = 1 if torch.cuda.is_available() else min(cores, len(seen))
-    with ProcessPoolExecutor(at_once, get_context("spawn"), end_with_parent) as pool:
-        jobs = [
-            pool.submit(_train_one, recipe, site, fold, {each.name for each in patients}, cores // at_once)
-            for fold, patients in seen.items()
-        ]
-        for job in jobs:
-            job.result()
+    jobs = [(fold, frozenset(each.name for each in patients)) for fold, patients in seen.items()]
+    list(side_by_side(partial(_train_one, recipe, site), jobs))
 
 
-def end_with_parent() -> None:
-    """End this process with the one that began it: a training that was given up writes no checkpoint."""
-    parent = parent_process()
-    if parent is not None:
-        Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-
-
-def _train_one(recipe: Recipe, site: Site, fold: int | None, names: Set[str], threads: int) -> None:
-    torch.set_num_threads(threads)
+def _train_one(recipe: Recipe, site: Site, job: tuple[int | None, Set[str]]) -> None:
+    fold, names = job
     tuned(recipe, site, [patient for patient in site.patients() if patient.name in names], fold)
 
 

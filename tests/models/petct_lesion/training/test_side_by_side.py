@@ -1,4 +1,4 @@
-"""Trainings side by side end with the process that began them."""
+"""Processes side by side end with the process that began them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PARENT = """
 import os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from models.petct_lesion.training.pipeline import end_with_parent
+from models.petct_lesion.training.side_by_side import begin
 if __name__ == "__main__":
-    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), begin, (1,)) as pool:
         print(pool.submit(os.getpid).result(), flush=True)
         pool.submit(time.sleep, 600).result()
 """
