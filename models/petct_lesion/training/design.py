@@ -34,6 +34,8 @@ NAME = "petct_lesion"
 SPACING_MM = VOXEL_MM
 TILE = (128, 128, 128)
 LESION = int(Class.LESION)
+BODY_SUV = 0.2
+"""Above which a voxel of a PET is taken for body."""
 
 
 def _organ(value: Class, name: str, code: str, meaning: str) -> Label:

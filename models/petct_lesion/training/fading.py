@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.petct_lesion.training.design import LESION
+from models.petct_lesion.training.design import BODY_SUV, LESION
 
-BODY_SUV = 0.2
 HOW_OFTEN = 0.6
 """A whole tumour fades, and its core, each by itself."""
 LEVEL = (0.5, 1.3)
@@ -53,4 +52,4 @@ def fade(pet: torch.Tensor, target: torch.Tensor, rng: np.random.Generator) -> N
 def _depth(lesion: NDArray[np.bool_], rim: float) -> NDArray[np.float32]:
     """From 0 at the border to 1 where the core is whole."""
     deep = ndimage.distance_transform_edt(lesion).astype(np.float32)
-    return np.clip((deep - 1) / rim - 0.5, 0, 1)
+    return np.asarray(np.clip((deep - 1) / rim - 0.5, 0, 1), np.float32)
