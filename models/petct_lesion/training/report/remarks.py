@@ -15,6 +15,10 @@ REMARKS = (
     "trained on; fully augmented 0.701 and 0.756. The gap to 1 is mostly not one of unseen patients: "
     "outlines from MR lie beside the mass that PET and CT show in some (STS_005, STS_011, STS_022), "
     "which no training mends.",
+    "A control on fold 0, a plain residual U-Net of 16 to 128 channels at 4 mm with instance norm, from "
+    "nothing, weakly augmented, 1200 steps of two patches of 64 voxels a side: 0.731, no patient below 0.5 "
+    "(0.793 in the seven it had seen). Packed to 8 mm: 0.699 (0.737) in less than half the time; with the "
+    "full augmentation and fading tumours 0.628 (0.603), which is too much for so few steps.",
     "At inference, with an earlier network on fold 0 (Dice 0.696): mirrored as well 0.694; holes filled"
     " 0.696; closed by 12 mm 0.697; probability from 0.3 on 0.690; the largest region alone 0.709, "
     "which is not done, for a patient may have several lesions.",
