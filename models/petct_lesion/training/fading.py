@@ -18,7 +18,7 @@ HOW_OFTEN = 0.6
 LEVEL = (0.5, 1.3)
 """Of what a tumour fades to, beside the median of the body around it."""
 FADED = 0.85
-"""Most of its uptake that a whole tumour loses, and of its contrast."""
+"""Most of its contrast that a whole tumour loses."""
 CORE = (0.4, 0.98)
 """What a core loses."""
 RIM = (1.0, 5.0)

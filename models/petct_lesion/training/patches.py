@@ -48,7 +48,7 @@ class Patch:
     target: torch.Tensor
     """(z, y, x), uint8."""
     weight: torch.Tensor
-    """(z, y, x), float32: of lesions, each of which counts by its diameter, and of their rims; else 0."""
+    """(z, y, x), float32: of simulated lesions and their rims, see `Emphasis`; elsewhere zero."""
     real: bool
 
 
@@ -168,7 +168,8 @@ def draw_patch(
         _cut(pet, ct, target, rng)
     pet = _as_scanned(pet, how, rng)
     image = torch.stack([torch.log1p(pet.clamp_min(0)), _ct(ct, how, rng)])
-    return Patch(image, target, by_diameter(target == LESION, emphasis), source.real)
+    lesions = torch.zeros_like(pet) if source.real else by_diameter(target == LESION, emphasis)
+    return Patch(image, target, lesions, source.real)
 
 
 def by_diameter(lesions: torch.Tensor, emphasis: Emphasis) -> torch.Tensor:

@@ -91,10 +91,9 @@ def _normalisation(pointer: str, normalisation: Normalisation) -> Faults:
 def _labels(package: Package) -> Faults:
     yield from _unique("/labels", "value", (label.value for label in package.labels))
     yield from _unique("/labels", "name", (label.name for label in package.labels))
-    if package.task is Task.ORGANS and package.tracers:
-        yield "/tracers", "an organ package is for no tracer in particular"
-    if package.task is Task.ORGANS and package.simulated_tracers:
-        yield "/simulated_tracers", "an organ package is for no tracer in particular"
+    for name in ("tracers", "simulated_tracers"):
+        if package.task is Task.ORGANS and getattr(package, name):
+            yield f"/{name}", "an organ package is for no tracer in particular"
     for tracer in sorted({*package.tracers} & {*package.simulated_tracers}):
         yield "/simulated_tracers", f"{tracer} is among the tracers"
 

@@ -12,9 +12,9 @@ REMARKS = (
     "337 in four others.",
     "Fold 0 of the five is a hard one. 1200 steps on patients alone, weakly augmented, gave a mean Dice"
     " of 0.702 in its eight patients and 0.779 in seven patients of fold 1, whom that network had been "
-    "trained on; fully augmented 0.701 and 0.756. The gap to 1 is mostly not one of unseen patients: "
-    "outlines from MR lie beside the mass that PET and CT show in some (STS_005, STS_011, STS_022), "
-    "which no training mends.",
+    "trained on; fully augmented 0.701 and 0.756. Outlines from MR lie beside the mass that PET and CT "
+    "show in some patients (seen in STS_005, STS_011 and STS_022); how much of the gap that explains was "
+    "not measured.",
     "A control on fold 0, a plain residual U-Net of 16 to 128 channels at 4 mm with instance norm, from "
     "nothing, weakly augmented, 1200 steps of two patches of 64 voxels a side: 0.731, no patient below 0.5 "
     "(0.793 in the seven it had seen). Packed to 8 mm: 0.699 (0.737) in less than half the time; with the "

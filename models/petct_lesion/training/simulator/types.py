@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 VOXEL_MM = 4.0
+"""Isotropic, as the network's grid."""
 TOUCHING = np.ones((3, 3, 3))
 """Neighbours of a voxel of a lesion: 26."""
-"""Isotropic, as the network's grid."""
 
 
 class Label(IntEnum):
