@@ -32,7 +32,8 @@ from operators.segmentation.package.types import (
 
 NAME = "petct_lesion"
 SPACING_MM = VOXEL_MM
-TILE = (128, 128, 128)
+TILE = (96, 96, 96)
+"""Little more than the patches of the training, since instance norm is taken over a tile."""
 LESION = int(Class.LESION)
 BODY_SUV = 0.2
 """Above which a voxel of a PET is taken for body."""

@@ -200,9 +200,9 @@ class Detail(nn.Module):
 class LesionNetwork(nn.Module):
     """What simulated bodies have taught, bounded and kept as it is, and a U-Net that decides what is lesion.
 
-    It sees the image and what is found there already, and adds to the logit of lesion alone. It learns from
-    patients what simulated bodies do not show: where large tumours end, and those that are hardly hotter
-    than their surroundings.
+    It sees the image and what is found there already. It learns from patients what simulated bodies do not
+    show, where large tumours end and those that are hardly hotter than their surroundings: its logit is that
+    of lesion against all else, for one that it had to add to what is found would first have to outvote that.
     """
 
     def __init__(self, channels: Sequence[int], fine: int, tumour: Sequence[int]) -> None:
@@ -214,15 +214,17 @@ class LesionNetwork(nn.Module):
             3, first, first, [3] * depth, [1] + [2] * (depth - 1), [2] * (depth - 1),
             filters=list(tumour), norm_name=NORM_OF_EACH, res_block=True,
         )  # fmt: skip
-        self.out = nothing(nn.ConvTranspose3d(first, 1, 2, 2))
+        self.out = nn.ConvTranspose3d(first, 1, 2, 2)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (n, 1 + labels, z, y, x) of images (n, channel, z, y, x) at 4 mm; sides in steps of 32."""
         with torch.no_grad():
             found = bounded(self.detail(image))
             there = torch.cat([seen(image), found.softmax(1)[:, :FOUND]], 1)
-        more = self.out(self.body(self.stem(there)))
-        return torch.cat([found[:, :LESION], found[:, LESION : LESION + 1] + more, found[:, LESION + 1 :]], 1)
+        before, after = found[:, :LESION], found[:, LESION + 1 :]
+        others = torch.cat([before, after], 1).logsumexp(1, keepdim=True)
+        lesion = others + self.out(self.body(self.stem(there)))
+        return torch.cat([before, lesion, after], 1)
 
     def train(self, mode: bool = True) -> Self:
         """What simulated bodies have taught is never in training here."""

@@ -56,7 +56,7 @@ CPU = Recipe(
     ),
     detail=Plan(steps=3600, patch=(96, 64, 64), batch=1, rate=2e-3, real_share=0.0, seed=2),
     tuning=Plan(
-        steps=1500, patch=(64, 64, 64), batch=2, rate=2e-3, real_share=0.75, seed=100,
+        steps=1900, patch=(64, 64, 64), batch=1, rate=2e-3, real_share=0.8, seed=100,
         augmentation=Augmentation(
             rotation_deg=10, scale=1.15, stretch=1.05, jitter=12, suv_scale=1.1, noise=0.05, blur_sd=0,
             without_ct=0.15, shifted_ct=0.05, sown=2.0, faded=0.25, cut=0.2,
