@@ -76,7 +76,6 @@ def _words(recipe: Recipe) -> Mapping[str, Words | tuple[Words, ...]]:
         "recipe": recipe.name,
         "coarse_channels": recipe.coarse_channels,
         "fine_channels": recipe.fine_channels,
-        "tumour_channels": recipe.tumour_channels,
         "bodies": recipe.bodies,
         "bodies_with_real_tumours": recipe.pasted,
         **{

@@ -33,7 +33,7 @@ from operators.segmentation.package.types import (
 NAME = "petct_lesion"
 SPACING_MM = VOXEL_MM
 TILE = (96, 96, 96)
-"""Little more than the patches of the training, since instance norm is taken over a tile."""
+"""Near the patches of the training: what is normalised is normalised over a tile."""
 LESION = int(Class.LESION)
 BODY_SUV = 0.2
 """Above which a voxel of a PET is taken for body."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from models.petct_lesion.training.network import Loss
 from models.petct_lesion.training.patches import (
     Augmentation,
     Batch,
@@ -78,7 +79,7 @@ class Batches(Dataset[Batch]):
 class Training:
     """A network under training, with all that a checkpoint holds."""
 
-    def __init__(self, network: torch.nn.Module, plan: Plan, loss: torch.nn.Module) -> None:
+    def __init__(self, network: torch.nn.Module, plan: Plan) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.to(self.device, memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.network)
@@ -86,7 +87,7 @@ class Training:
             self.network.parameters(), lr=plan.rate, weight_decay=WEIGHT_DECAY, fused=True
         )
         self.plan = plan
-        self.loss = loss
+        self.loss = Loss()
         self.step = 0
 
     def learn(self, batch: Batch) -> torch.Tensor:
@@ -141,7 +142,6 @@ def learn(
     real: Sequence[Source],
     simulated: Sequence[Source],
     checkpoint: Path,
-    loss: torch.nn.Module,
     say: Callable[[str], None] = print,
 ) -> torch.nn.Module:
     """Train a network, or go on where the checkpoint left off.
@@ -155,8 +155,6 @@ def learn(
         Either may be empty.
     checkpoint : Path
         Written every hundred steps.
-    loss : Module
-        Of logits, targets, weights, and which patches are real.
     say : callable
         Is told how far the training is.
 
@@ -170,7 +168,7 @@ def learn(
     Module
         With averaged weights, in evaluation mode, on the CPU.
     """
-    training = Training(network, plan, loss)
+    training = Training(network, plan)
     training.resume(checkpoint)
     batches = DataLoader(
         Batches(plan, real, simulated),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
 import torch
 from monai.networks.blocks.dynunet_block import UnetResBlock
@@ -13,7 +12,6 @@ from torch.nn import functional
 
 from models.petct_lesion.training.design import LABELS, LESION
 
-CLASSES = 1 + len(LABELS)
 INPUTS = 2
 SEEN = INPUTS + 1
 SOFT_TISSUE = (0.84, 1.24)
@@ -24,12 +22,8 @@ NORM = ("GROUP", {"num_groups": 8})
 SURE = -1e-6
 """Logarithm of a probability beyond which nothing else has one in single precision."""
 
-FOUND = LESION + 1
-"""Probabilities that the U-Net sees: of nothing to find, and of lesion."""
-NORM_OF_EACH = ("INSTANCE", {"affine": True})
-
-MOST_LOGIT = 4.0
-"""Where the logits end to which a finer part adds: sure of the liver, they must not outvote a spot in it."""
+MOST_COARSE_LOGIT = 4.0
+"""Where the coarse logits end: sure of the liver, they must not outvote the fine part on a spot in it."""
 
 UNTRAINABLE_DEPTH = 2
 """Slices of a map whose bfloat16 gradients must not be trusted on a processor.
@@ -72,34 +66,6 @@ class Loss(nn.Module):
         return cross + lesion + organs[there].sum() / there.sum().clamp_min(1)
 
 
-class LesionLoss(nn.Module):
-    """Cross-entropy of lesion against all else, and the Dice of lesion in each patch.
-
-    All voxels weigh alike but those of simulated lesions, see `Emphasis`: a small one in an organ would not
-    be heard.
-    """
-
-    def forward(
-        self,
-        logits: torch.Tensor,
-        target: torch.Tensor,
-        weight: torch.Tensor,
-        real: torch.Tensor,  # noqa: ARG002
-    ) -> torch.Tensor:
-        """Of logits (n, 1 + labels, z, y, x), targets and weights (n, z, y, x); patients and bodies alike.
-
-        Only the logit of lesion is taught.
-        """
-        others = torch.cat([logits[:, :LESION], logits[:, LESION + 1 :]], 1).detach().float()
-        margin = logits[:, LESION].float() - others.logsumexp(1)
-        lesion = (target == LESION).float()
-        weights = weight.clamp_min(target[0].numel() ** -0.5)
-        wrong = functional.binary_cross_entropy_with_logits(margin, lesion, reduction="none")
-        share, voxels = margin.sigmoid(), (1, 2, 3)
-        dice = dice_loss((share * lesion).sum(voxels), share.sum(voxels), lesion.sum(voxels))
-        return (weights * wrong).sum() / weights.sum() + dice.mean()
-
-
 def _sums(
     shares: torch.Tensor, right: torch.Tensor, target: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -126,18 +92,6 @@ def seen(image: torch.Tensor) -> torch.Tensor:
     return torch.cat([image, soft.clamp(0, 2)], 1)
 
 
-def bounded(logits: torch.Tensor) -> torch.Tensor:
-    """Logits that end where what is added to them can still outvote them."""
-    return MOST_LOGIT * torch.tanh(logits / MOST_LOGIT)
-
-
-def nothing(layer: nn.Module) -> nn.Module:
-    """The layer, made to answer zero until it has learnt more."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
-
-
 class Coarse(nn.Module):
     """A residual U-Net (MONAI's DynUNet) from 16 mm voxels on, between 8 mm voxels of image and logits.
 
@@ -153,7 +107,7 @@ class Coarse(nn.Module):
             3, first, first, [3] * depth, [1] + [2] * (depth - 1), [2] * (depth - 1),
             filters=list(channels), norm_name=NORM, res_block=True,
         )  # fmt: skip
-        self.out = nn.ConvTranspose3d(first, CLASSES, 2, 2)
+        self.out = nn.ConvTranspose3d(first, 1 + len(LABELS), 2, 2)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (n, 1 + labels, z, y, x) of images (n, channel, z, y, x) at 8 mm."""
@@ -169,7 +123,7 @@ class Coarse(nn.Module):
         return found
 
 
-class Detail(nn.Module):
+class LesionNetwork(nn.Module):
     """The coarse network's logits, bounded, and what a shallow one, which sees every voxel, adds to them.
 
     The fine part begins by adding nothing, so that what the coarse one has learnt is not lost. It works on
@@ -184,50 +138,15 @@ class Detail(nn.Module):
         self.blocks = nn.Sequential(
             UnetResBlock(3, 2 * fine, fine, 3, 1, NORM), UnetResBlock(3, fine, fine, 3, 1, NORM)
         )
-        self.out = nothing(nn.ConvTranspose3d(fine, CLASSES, 2, 2))
+        self.out = nn.ConvTranspose3d(fine, 1 + len(LABELS), 2, 2)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (n, 1 + labels, z, y, x) of images (n, channel, z, y, x) at 4 mm; sides in steps of 32."""
         features = self.coarse.features(functional.avg_pool3d(image, 2))
-        coarse = functional.interpolate(
-            bounded(self.coarse.out(features)), scale_factor=2.0, mode="trilinear"
-        )
+        coarse = MOST_COARSE_LOGIT * torch.tanh(self.coarse.out(features) / MOST_COARSE_LOGIT)
+        coarse = functional.interpolate(coarse, scale_factor=2.0, mode="trilinear")
         fine = self.blocks(torch.cat([self.stem(seen(image)), self.up(features)], 1))
         logits: torch.Tensor = coarse + self.out(fine)
         return logits
-
-
-class LesionNetwork(nn.Module):
-    """What simulated bodies have taught, bounded and kept as it is, and a U-Net that decides what is lesion.
-
-    It sees the image and what is found there already. It learns from patients what simulated bodies do not
-    show, where large tumours end and those that are hardly hotter than their surroundings: its logit is that
-    of lesion against all else, for one that it had to add to what is found would first have to outvote that.
-    """
-
-    def __init__(self, channels: Sequence[int], fine: int, tumour: Sequence[int]) -> None:
-        super().__init__()
-        self.detail = Detail(channels, fine).requires_grad_(requires_grad=False)
-        depth, first = len(tumour), tumour[0]
-        self.stem = nn.Conv3d(SEEN + FOUND, first, 2, 2)
-        self.body = DynUNet(
-            3, first, first, [3] * depth, [1] + [2] * (depth - 1), [2] * (depth - 1),
-            filters=list(tumour), norm_name=NORM_OF_EACH, res_block=True,
-        )  # fmt: skip
-        self.out = nn.ConvTranspose3d(first, 1, 2, 2)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits (n, 1 + labels, z, y, x) of images (n, channel, z, y, x) at 4 mm; sides in steps of 32."""
-        with torch.no_grad():
-            found = bounded(self.detail(image))
-            there = torch.cat([seen(image), found.softmax(1)[:, :FOUND]], 1)
-        before, after = found[:, :LESION], found[:, LESION + 1 :]
-        others = torch.cat([before, after], 1).logsumexp(1, keepdim=True)
-        lesion = others + self.out(self.body(self.stem(there)))
-        return torch.cat([before, lesion, after], 1)
-
-    def train(self, mode: bool = True) -> Self:
-        """What simulated bodies have taught is never in training here."""
-        super().train(mode)
-        self.detail.eval()
-        return self

@@ -16,7 +16,6 @@ from scipy import ndimage
 from torch.nn import functional
 
 from models.petct_lesion.training.design import BODY_SUV, LESION
-from models.petct_lesion.training.fading import fade
 from models.petct_lesion.training.simulator.types import TOUCHING
 from models.petct_lesion.training.sowing import sow
 from operators.segmentation.package.types import Shape
@@ -78,8 +77,6 @@ class Augmentation:
     shifted_ct: float = 0.2
     sown: float = 12.0
     """Most lesions that are added to a million voxels of a simulated body."""
-    faded: float = 0.5
-    """Share of patches of patients whose tumours lose uptake."""
     cut: float = 0.3
     """Share of patches of which borders are cut away, as at the edge of a field of view."""
 
@@ -162,8 +159,6 @@ def draw_patch(
     pet, ct, target = _sampled(source, size, matrix, centre, how, rng)
     if how.sown and not source.real:
         sow(pet, ct, target, how.sown, rng)
-    if source.real and rng.random() < how.faded:
-        fade(pet, target, rng)
     if rng.random() < how.cut:
         _cut(pet, ct, target, rng)
     pet = _as_scanned(pet, how, rng)

@@ -18,7 +18,7 @@ from models.petct_lesion.training.bodies import (
     whole_body_source,
 )
 from models.petct_lesion.training.learn import learn
-from models.petct_lesion.training.network import Coarse, Detail, LesionLoss, LesionNetwork, Loss
+from models.petct_lesion.training.network import Coarse, LesionNetwork
 from models.petct_lesion.training.patches import Source
 from models.petct_lesion.training.patients import Patient, read_patients, read_whole_body
 from models.petct_lesion.training.recipe import PASTED, Recipe
@@ -60,19 +60,19 @@ def anatomy(recipe: Recipe, site: Site) -> Coarse:
     checkpoint = site.checkpoint("anatomy", *recipe.of_anatomy())
     if not _done(checkpoint, recipe.anatomy.steps):
         bodies = [halved(body) for body in site.bodies(recipe)]
-        learn(network, recipe.anatomy, (), bodies, checkpoint, Loss())
+        learn(network, recipe.anatomy, (), bodies, checkpoint)
     _load(network, checkpoint)
     return network
 
 
-def detail(recipe: Recipe, site: Site) -> Detail:
-    """The coarse network and its fine part, taught on simulated bodies at 4 mm."""
+def pretrained(recipe: Recipe, site: Site) -> LesionNetwork:
+    """The whole network, taught on simulated bodies at 4 mm."""
     torch.manual_seed(recipe.detail.seed)
-    network = Detail(recipe.coarse_channels, recipe.fine_channels)
+    network = LesionNetwork(recipe.coarse_channels, recipe.fine_channels)
     checkpoint = site.checkpoint("detail", *recipe.of_detail())
     if not _done(checkpoint, recipe.detail.steps):
         network.coarse.load_state_dict(anatomy(recipe, site).state_dict())
-        learn(network, recipe.detail, (), site.bodies(recipe), checkpoint, Loss())
+        learn(network, recipe.detail, (), site.bodies(recipe), checkpoint)
     _load(network, checkpoint)
     return network
 
@@ -91,18 +91,17 @@ def tuned(recipe: Recipe, site: Site, patients: Sequence[Patient], fold: int | N
     """
     name = "all" if fold is None else f"fold{fold}"
     checkpoint = site.checkpoint(name, recipe)
+    network = LesionNetwork(recipe.coarse_channels, recipe.fine_channels)
     plan = replace(recipe.tuning, seed=recipe.tuning.seed + (0 if fold is None else 1 + fold))
-    torch.manual_seed(plan.seed)
-    network = LesionNetwork(recipe.coarse_channels, recipe.fine_channels, recipe.tumour_channels)
     if not _done(checkpoint, plan.steps):
-        network.detail.load_state_dict(detail(recipe, site).state_dict())
+        network = pretrained(recipe, site)
         real = list(real_sources(patients))
         for patient in patients:
             if patient.name == WHOLE_BODY_OF:
                 real += [whole_body_source(site.whole_body(), patient)] * WHOLE_BODY_WEIGHT
         seeds = range(PASTED, PASTED + recipe.pasted)
         pasted = simulated_sources(site.work / f"bodies_{name}", seeds, tumours_of(patients))
-        learn(network, plan, real, [*site.bodies(recipe), *pasted * 2], checkpoint, LesionLoss())
+        learn(network, plan, real, [*site.bodies(recipe), *pasted * 2], checkpoint)
     _load(network, checkpoint)
     return network
 
@@ -117,7 +116,7 @@ def train_side_by_side(recipe: Recipe, site: Site, seen: Mapping[int | None, Seq
     seen : mapping of int or None to sequence of Patient
         Those that the network of a fold may see; None: the network that is shipped.
     """
-    detail(recipe, site)  # what they share
+    pretrained(recipe, site)  # what they share
     jobs = [(fold, frozenset(each.name for each in patients)) for fold, patients in seen.items()]
     list(side_by_side(partial(_train_one, recipe, site), jobs))
 

@@ -16,8 +16,6 @@ class Recipe:
     coarse_channels: tuple[int, ...]
     """Of the coarse network's levels: 16, 32, 64 and 128 mm."""
     fine_channels: int
-    tumour_channels: tuple[int, ...]
-    """Of the U-Net's levels: 8, 16 and 32 mm."""
     bodies: int
     """Simulated bodies, the same for every network: seeds from 0 on."""
     pasted: int
@@ -27,7 +25,7 @@ class Recipe:
     detail: Plan
     """The whole network on simulated bodies at 4 mm; once for all folds."""
     tuning: Plan
-    """The U-Net on patients and bodies at 4 mm; `seed` plus the fold's number."""
+    """On patients and bodies at 4 mm; `seed` plus the fold's number."""
 
     def of_anatomy(self) -> tuple[object, ...]:
         """All that determines the coarse network."""
@@ -47,7 +45,6 @@ CPU = Recipe(
     name="cpu",
     coarse_channels=(40, 80, 160, 256),
     fine_channels=32,
-    tumour_channels=(32, 64, 128),
     bodies=320,
     pasted=40,
     anatomy=Plan(
@@ -56,11 +53,8 @@ CPU = Recipe(
     ),
     detail=Plan(steps=3600, patch=(96, 64, 64), batch=1, rate=2e-3, real_share=0.0, seed=2),
     tuning=Plan(
-        steps=1900, patch=(64, 64, 64), batch=1, rate=2e-3, real_share=0.8, seed=100,
-        augmentation=Augmentation(
-            rotation_deg=10, scale=1.15, stretch=1.05, jitter=12, suv_scale=1.1, noise=0.05, blur_sd=0,
-            without_ct=0.15, shifted_ct=0.05, sown=2.0, faded=0.25, cut=0.2,
-        ),
+        steps=1500, patch=(96, 64, 64), batch=1, rate=1e-3, real_share=0.75, seed=100,
+        augmentation=Augmentation(sown=2.0),  # lesions about as frequent as they are
     ),
 )  # fmt: skip
 

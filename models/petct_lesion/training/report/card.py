@@ -99,7 +99,6 @@ def parts_of(record: Record) -> Mapping[str, str]:
         "suv_max": _span([patient.suv_max for patient in patients], 1),
         "suv_mean": _span([patient.suv_mean for patient in patients], 1),
         "tile": by(TILE),
-        "tumour_spacing": f"{2 * SPACING_MM:g}",
         "tracers": ", ".join(tracer.upper() for tracer in TRACERS),
         "tumour_ml": _span(volumes, 0),
         "unmet": _unmet(record),

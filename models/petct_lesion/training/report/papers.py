@@ -30,9 +30,9 @@ LICENCE = (
 MEAN = "mean, 95 % bootstrap interval over patients"
 POOLED = "all bodies counted together, 95 % bootstrap interval over bodies"
 DESCRIPTION = (
-    "Lesions, and physiological uptake by organ group, in PET with or without CT, on a grid of 4 mm. Two "
-    "networks trained on simulated whole bodies tell organs and small lesions; a U-Net trained on "
-    "soft-tissue sarcomas as well decides what is lesion."
+    "Lesions, and physiological uptake by organ group, in PET with or without CT. A residual U-Net from "
+    "16 mm voxels on, and a shallow network on a grid of 4 mm; trained on soft-tissue sarcomas and on "
+    "simulated whole bodies."
 )
 
 

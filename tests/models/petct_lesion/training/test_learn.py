@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.petct_lesion.training.learn import Batches, Plan, Training, learn
-from models.petct_lesion.training.network import LesionLoss, LesionNetwork
+from models.petct_lesion.training.network import LesionNetwork
 from models.petct_lesion.training.patches import Source, make_source
 
 PLAN = Plan(steps=6, patch=(96, 32, 32), batch=2, rate=1e-3, real_share=0.5, seed=7, warm_up=2)
@@ -18,7 +18,7 @@ PLAN = Plan(steps=6, patch=(96, 32, 32), batch=2, rate=1e-3, real_share=0.5, see
 
 def network() -> LesionNetwork:
     torch.manual_seed(1)
-    return LesionNetwork((8, 8, 8, 8), 8, (8, 8, 8))
+    return LesionNetwork((8, 8, 8, 8), 8)
 
 
 def sources(*, real: bool) -> list[Source]:
@@ -31,11 +31,11 @@ def sources(*, real: bool) -> list[Source]:
 
 def test_a_resumed_training_goes_on_where_the_broken_one_was(tmp_path: Path) -> None:
     batches = Batches(PLAN, sources(real=True), sources(real=False))
-    broken = Training(network(), PLAN, LesionLoss())
+    broken = Training(network(), PLAN)
     for step in range(3):
         broken.learn(batches[step])
     broken.keep(tmp_path / "broken.pt")
-    resumed = Training(network(), PLAN, LesionLoss())
+    resumed = Training(network(), PLAN)
     resumed.resume(tmp_path / "broken.pt")
     assert resumed.step == 3
     for one, two in zip(broken.averaged.parameters(), resumed.averaged.parameters(), strict=True):
@@ -47,9 +47,8 @@ def test_a_resumed_training_goes_on_where_the_broken_one_was(tmp_path: Path) -> 
 def test_only_the_steps_that_are_left_are_made(tmp_path: Path) -> None:
     said: list[str] = []
     half = replace(PLAN, steps=3)
-    for plan in (half, PLAN):
-        real, simulated = sources(real=True), sources(real=False)
-        learn(network(), plan, real, simulated, tmp_path / "x.pt", LesionLoss(), said.append)
+    learn(network(), half, sources(real=True), sources(real=False), tmp_path / "x.pt", said.append)
+    learn(network(), PLAN, sources(real=True), sources(real=False), tmp_path / "x.pt", said.append)
     assert [line.split(",")[0] for line in said] == ["x: step 3 of 3", "x: step 6 of 6"]
     assert torch.load(tmp_path / "x.pt", weights_only=True)["step"] == 6
     assert not list(tmp_path.glob("*.part"))
@@ -81,7 +80,7 @@ class Nowhere(torch.nn.Module):
 
 def test_a_training_whose_loss_is_no_number_ends_and_keeps_nothing(tmp_path: Path) -> None:
     with pytest.raises(ArithmeticError, match="x: the loss is nan after step 6"):
-        learn(Nowhere(), PLAN, sources(real=True), [], tmp_path / "x.pt", LesionLoss(), lambda _: None)
+        learn(Nowhere(), PLAN, sources(real=True), sources(real=False), tmp_path / "x.pt", lambda _: None)
     assert not list(tmp_path.iterdir())
 
 
