@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from app.models.onnx_export import run_onnx
+from models.petct_lesion.training import export as exporting
 from models.petct_lesion.training.design import LABELS
 from models.petct_lesion.training.export import export
 from models.petct_lesion.training.network import (
@@ -22,7 +23,12 @@ from models.petct_lesion.training.network import (
 from models.petct_lesion.training.patches import Emphasis, by_diameter
 from models.petct_lesion.training.recipe import CPU, GPU, Recipe
 from models.petct_lesion.training.simulator.types import Label as Class
+from operators.domain import Note
+from operators.segmentation.engines.names import EngineName
+from operators.segmentation.engines.session import Session
+from operators.segmentation.options import Options
 from operators.segmentation.package.read import read_package
+from operators.segmentation.package.types import Package, Stage
 
 CLASSES = 1 + len(LABELS)
 
@@ -64,6 +70,29 @@ def test_the_coarse_network_cannot_be_so_sure_that_the_fine_part_has_no_say(netw
         network.coarse.out.weight.mul_(1e4)
         said = network(torch.randn(1, 2, 32, 32, 32))
     assert float(said.abs().max()) <= MOST_COARSE_LOGIT
+
+
+def test_a_package_that_two_engines_compute_differently_is_refused(
+    network: LesionNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = exporting.open_session
+
+    class Wrong:
+        """A session that adds a little."""
+
+        def __init__(self, session: Session) -> None:
+            self.session = session
+
+        def run(self, fold: int, tiles: torch.Tensor) -> torch.Tensor:
+            return self.session.run(fold, tiles) + 0.1
+
+    def opened(package: Package, stage: Stage, options: Options) -> tuple[Session | Wrong, tuple[Note, ...]]:
+        session, notes = real(package, stage, options)
+        return (Wrong(session) if options.engine is EngineName.OPENVINO else session), notes
+
+    monkeypatch.setattr(exporting, "open_session", opened)
+    with pytest.raises(ArithmeticError, match=r"the logits of onnxruntime and openvino differ by 0\.1"):
+        export(network, tmp_path / "petct_lesion")
 
 
 @pytest.mark.parametrize("slices", [32, 64])
