@@ -33,10 +33,6 @@ CORE = 0.8
 """Of an organ's radii: its border may be a lesion's on a grid of 4 mm."""
 MOST_OF_AN_ORGAN = 0.05
 
-pytestmark = pytest.mark.skipif(
-    not (SHIPPED / NAME / "model.json").is_file(), reason=f"no package models/{NAME} in this checkout"
-)
-
 
 def test_the_package_is_whole_and_small() -> None:
     package = find_package(SHIPPED, NAME)
