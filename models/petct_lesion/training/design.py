@@ -35,8 +35,6 @@ SPACING_MM = VOXEL_MM
 TILE = (96, 96, 96)
 """Near the patches of the training: what is normalised is normalised over a tile."""
 LESION = int(Class.LESION)
-BODY_SUV = 0.2
-"""Above which a voxel of a PET is taken for body."""
 
 
 def _organ(value: Class, name: str, code: str, meaning: str) -> Label:

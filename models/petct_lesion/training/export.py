@@ -43,18 +43,19 @@ def export(
     Raises
     ------
     ArithmeticError
-        The engines compute different things.
+        The engines compute different things: it has no papers then, and nothing runs it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = f"{folder.name}.onnx"
     export_onnx(network, 2, SMALLEST, folder / path)
     compare(network, folder / path, 2, TRIED)
-    weights = (Weights("all", onnx=file_of(folder, path)),)
+    file = file_of(folder, path)
     base = package or draft(folder)
-    stages = (replace(base.stages[0], weights=weights),)
-    package = write_package(replace(base, folder=folder, name=folder.name, stages=stages), card)
-    check_engines(package)
-    return package
+    stages = (replace(base.stages[0], weights=(Weights("all", onnx=file),)),)
+    # engines tell networks apart by the digest, and the package's own comes with its papers
+    unwritten = replace(base, folder=folder, name=folder.name, stages=stages, digest=file.sha256)
+    check_engines(unwritten)
+    return write_package(unwritten, card)
 
 
 def check_engines(package: Package) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional
 
-from models.petct_lesion.training.design import BODY_SUV, LESION
+from models.petct_lesion.training.design import LESION
 from models.petct_lesion.training.simulator.types import TOUCHING
 from models.petct_lesion.training.sowing import sow
 from operators.segmentation.package.types import Shape
@@ -98,6 +98,7 @@ UPRIGHT_FLIPS = np.array([0.0, 0.0, 0.15])
 """How often a body is mirrored along (z, y, x)."""
 
 HIGH_SUV = 1.8
+BODY_SUV = 0.2
 MOST = 3000
 """Voxels of each kind that are kept to draw around."""
 

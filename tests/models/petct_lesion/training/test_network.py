@@ -93,6 +93,7 @@ def test_a_package_that_two_engines_compute_differently_is_refused(
     monkeypatch.setattr(exporting, "open_session", opened)
     with pytest.raises(ArithmeticError, match=r"the logits of onnxruntime and openvino differ by 0\.1"):
         export(network, tmp_path / "petct_lesion")
+    assert not (tmp_path / "petct_lesion" / "model.json").exists()
 
 
 @pytest.mark.parametrize("slices", [32, 64])
