@@ -1,0 +1,73 @@
+"""What a folder of images cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class SrRegion(StrEnum):
+    """How a TID 1411 group points at its lesion (TID 1411 allows one of the two)."""
+
+    IMAGE = "image"
+    SEGMENT = "segment"
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """An audited replacement of a header value, such as a mistyped weight."""
+
+    attribute: str
+    """Keyword of the attribute: PatientWeight, PatientSize, RadionuclideTotalDose,
+    RadiopharmaceuticalStartDateTime, PatientSex."""
+    value: str | float
+    """In DICOM's own unit (kg, m, Bq, DT)."""
+    reason: str
+    author: str
+    time: datetime
+    study_instance_uid: str | None = None
+    """The study it applies to; None: every current study."""
+
+
+@dataclass(frozen=True, slots=True)
+class SupersededResult:
+    """An earlier structured report that the new one replaces."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A receiver of results and the form it wants them in."""
+
+    name: str = "default"
+    sr_region: SrRegion = SrRegion.IMAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a folder cannot say, read from ``job.json``; the defaults hold without one."""
+
+    time: datetime | None = None
+    """The time stamp of every result; None: the study's own latest time."""
+    current: tuple[str, ...] = ()
+    """Study Instance UIDs to process; empty: all that are not priors."""
+    priors: tuple[str, ...] = ()
+    supersedes: tuple[SupersededResult, ...] = ()
+    clinical: Mapping[str, Any] = field(default_factory=dict)
+    """Clinical inputs by name, such as ``glucose_mmol_l``."""
+    corrections: tuple[Correction, ...] = ()
+    method: str | None = None
+    """Segmentation method that replaces the protocol's."""
+    method_parameters: Mapping[str, float] = field(default_factory=dict)
+    protocol: str | None = None
+    """Protocol to use whatever tracer the header names."""
+    destinations: tuple[Destination, ...] = (Destination(),)
+    digest: str = ""
+    """SHA-256 of the canonical content, empty without a job.json."""
