@@ -37,6 +37,7 @@ from operators.domain.segmentation import (
     ReferenceRegion,
     RemovedUptake,
     Segmented,
+    UncertainRegion,
 )
 from operators.domain.selection import (
     PhysiologicalOrgan,
@@ -105,6 +106,7 @@ __all__ = [
     "Totals",
     "Tracer",
     "TrackedName",
+    "UncertainRegion",
     "Volume",
     "Volumes",
     "Window",

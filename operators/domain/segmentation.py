@@ -125,6 +125,19 @@ class RemovedUptake:
 
 
 @dataclass(frozen=True, slots=True)
+class UncertainRegion:
+    """A region that stays in the mask although it may be physiological uptake."""
+
+    organ: str
+    """The organ in question."""
+    box: Box
+    mask: NDArray[np.bool_]
+    """(z, y, x) inside ``box``."""
+    reason: str
+    """Why it is uncertain, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class LesionCalibration:
     """How sure it is that a segmented lesion is one, from how sure its voxels are and from its size.
 
@@ -195,6 +208,10 @@ class Segmented:
     references: tuple[ReferenceRegion, ...] = ()
     quality: Quality | None = None
     """None for methods without a network, and for packages without a guard."""
+    uncertain: tuple[UncertainRegion, ...] = ()
+    """Parts of the mask that may be physiological."""
+    removed_by: Algorithm | None = None
+    """Who found the organs whose uptake was removed; None: the method itself, or nobody."""
 
     @property
     def all_notes(self) -> tuple[Note, ...]:
