@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from monai.deploy.core import Application
 
+from operators.chain import measure
 from operators.domain import Protocol, ResultProfile
 from operators.quantification.operator import QuantifyOperator
+from operators.response.operator import RespondOperator
+from operators.response.respond import Practice
 from operators.results.operator import ManifestOperator, ResultOperator, Writer
 from operators.results.pictures import write_pictures
 from operators.results.seg import write_seg
@@ -67,7 +71,7 @@ class TheramapApplication(Application):
         super().__init__([sys.executable, "theramap"])
 
     def compose(self) -> None:
-        """Compose load ▸ select ▸ volume ▸ segment ▸ quantify ▸ (SEG, SR, pictures) ▸ results.json."""
+        """Load ▸ select ▸ volume ▸ segment ▸ quantify ▸ respond ▸ (SEG, SR, pictures) ▸ results.json."""
         trace, profile = self._trace, self._profile
         load = LoadOperator(
             self,
@@ -81,6 +85,8 @@ class TheramapApplication(Application):
         volume = VolumeOperator(self, name="volume", trace=trace)
         segment = SegmentOperator(self, name="segment", site=self._site, trace=trace)
         quantify = QuantifyOperator(self, name="quantify", trace=trace)
+        practice = Practice(partial(measure, protocols=self._protocols, site=self._site))
+        respond = RespondOperator(self, name="respond", practice=practice, trace=trace)
         manifest = ManifestOperator(
             self,
             name="manifest",
@@ -94,8 +100,9 @@ class TheramapApplication(Application):
         self.add_flow(select, volume, {("selection", "selection")})
         self.add_flow(volume, segment, {("volumes", "volumes")})
         self.add_flow(segment, quantify, {("segmented", "segmented")})
+        self.add_flow(quantify, respond, {("quantified", "quantified")})
         for name, writer in self._writers.items():
             result = ResultOperator(self, name=name, writer=writer, profile=profile, trace=trace)
-            self.add_flow(quantify, result, {("quantified", "quantified")})
+            self.add_flow(respond, result, {("assessed", "assessed")})
             self.add_flow(result, manifest, {("files", name)})
-        self.add_flow(quantify, manifest, {("quantified", "quantified")})
+        self.add_flow(respond, manifest, {("assessed", "assessed")})

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from operators.domain import Case, Note, Quantified, Segmented, Selection, SeriesDecision, Volumes
+from operators.domain import Assessed, Case, Note, Quantified, Segmented, Selection, SeriesDecision, Volumes
 from operators.errors import Refusal, Refused, SelectionRefusal
 from operators.trace import Trace
 
-Record = Case | Selection | Volumes | Segmented | Quantified
-In = TypeVar("In", Case, Selection, Volumes, Segmented, Quantified)
+Record = Case | Selection | Volumes | Segmented | Quantified | Assessed
+In = TypeVar("In", Case, Selection, Volumes, Segmented, Quantified, Assessed)
 Out = TypeVar("Out")
 
 
@@ -54,6 +54,8 @@ def _selection(record: Record) -> Selection | None:
             return record.volumes.selection
         case Quantified():
             return record.selection
+        case Assessed():
+            return record.quantified.selection
 
 
 def _case(record: Record) -> Case:
@@ -85,5 +87,5 @@ def _notes(record: Record) -> tuple[Note, ...]:
             return record.all_notes
         case Segmented():
             return record.all_notes
-        case Quantified():
+        case Quantified() | Assessed():
             return record.all_notes

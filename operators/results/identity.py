@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta, timezone
 
 from pydicom.dataset import Dataset
 
-from operators.domain import Algorithm, Quantified, ResultProfile
+from operators.domain import Algorithm, Assessed, FollowUp, Quantified, ResultProfile, TrackedName
 from operators.errors import ResultRefusal
 from operators.results.headers import date_of, date_time_of, text_of, time_of
 from operators.volume.columns import column
@@ -38,6 +38,8 @@ class Identity:
     """SHA-256, hexadecimal, over everything that determines the results."""
     time: datetime
     """When they were made, in the study's own wall clock, without a zone."""
+    names: Mapping[int, TrackedName] = field(default_factory=dict)
+    """Names that lesions had before, by lesion number."""
 
     def uid(self, role: str) -> str:
         """The UID of one thing among the results.
@@ -56,12 +58,12 @@ class Identity:
         return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
-def identify(quantified: Quantified, profile: ResultProfile) -> Identity:
+def identify(assessed: Assessed, profile: ResultProfile) -> Identity:
     """The identity of a study's results.
 
     Parameters
     ----------
-    quantified : Quantified
+    assessed : Assessed
         What is to be written.
     profile : ResultProfile
         How results present themselves, the software's version among it.
@@ -76,13 +78,14 @@ def identify(quantified: Quantified, profile: ResultProfile) -> Identity:
     ResultRefusal
         ``TIME_UNKNOWN``: neither ``job.json`` nor the study states a time.
     """
-    time = _time(quantified)
-    content = json.dumps(_determinants(quantified, profile, time), sort_keys=True, default=str)
-    return Identity(hashlib.sha256(content.encode()).hexdigest(), time)
+    time = _time(assessed.quantified)
+    content = json.dumps(_determinants(assessed, profile, time), sort_keys=True, default=str)
+    return Identity(hashlib.sha256(content.encode()).hexdigest(), time, assessed.names)
 
 
-def _determinants(quantified: Quantified, profile: ResultProfile, time: datetime) -> dict[str, object]:
+def _determinants(assessed: Assessed, profile: ResultProfile, time: datetime) -> dict[str, object]:
     """Everything that decides what a result says, as plain values."""
+    quantified = assessed.quantified
     selection = quantified.selection
     volumes = quantified.segmented.volumes
     organs = quantified.segmented.organs
@@ -100,8 +103,25 @@ def _determinants(quantified: Quantified, profile: ResultProfile, time: datetime
         "time": time,
         "supersedes": [asdict(result) for result in job.supersedes],
         "corrected": volumes.suv.corrected,
-        "notes": [asdict(note) for note in quantified.all_notes],
+        "notes": [asdict(note) for note in assessed.all_notes],
         "profile": asdict(profile),
+        "facts": [asdict(fact) for fact in assessed.facts],
+        "findings": [asdict(finding) for finding in assessed.findings],
+        "predictions": [asdict(prediction) for prediction in assessed.predictions],
+        "follow_ups": [_follow_up(follow_up) for follow_up in assessed.follow_ups],
+        "names": {number: asdict(name) for number, name in assessed.names.items()},
+    }
+
+
+def _follow_up(follow_up: FollowUp) -> dict[str, object]:
+    """What a prior brings to the results."""
+    volumes = follow_up.prior.segmented.volumes
+    return {
+        "study": follow_up.prior.selection.case.study.study_instance_uid,
+        "pet": volumes.pet.digest,
+        "ct": None if volumes.ct is None else volumes.ct.digest,
+        "correspondences": [asdict(each) for each in follow_up.correspondences],
+        "names": {number: asdict(name) for number, name in follow_up.prior_names.items()},
     }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from operators.domain import (
+    Assessed,
     Lesion,
     Note,
     Quantified,
@@ -44,7 +45,7 @@ FILE_NAME: Final = "results.json"
 
 
 def write_results(
-    outcome: Quantified | Refused,
+    outcome: Assessed | Refused,
     files: tuple[ResultFile, ...],
     facts: RunFacts,
     profile: ResultProfile,
@@ -54,7 +55,7 @@ def write_results(
 
     Parameters
     ----------
-    outcome : Quantified or Refused
+    outcome : Assessed or Refused
         The measurements, or the refusal.
     files : tuple of ResultFile
         What was written beside it.
@@ -142,11 +143,10 @@ def _refused(refused: Refused) -> Json:
     }
 
 
-def _completed(
-    quantified: Quantified, files: Iterable[ResultFile], profile: ResultProfile, folder: Path
-) -> Json:
+def _completed(assessed: Assessed, files: Iterable[ResultFile], profile: ResultProfile, folder: Path) -> Json:
+    quantified = assessed.quantified
     selection, segmented = quantified.selection, quantified.segmented
-    identity = identify(quantified, profile)
+    identity = identify(assessed, profile)
     return {
         **_head("completed", None, selection.case.study.study_instance_uid),
         "identity": identity.digest,
@@ -172,7 +172,7 @@ def _completed(
         "lesions": [_lesion(lesion, quantified, identity) for lesion in quantified.lesions],
         "totals": _totals(quantified),
         "quality": quality_content(segmented.quality),
-        "notes": [_note(note) for note in quantified.all_notes],
+        "notes": [_note(note) for note in assessed.all_notes],
         "files": [_file(file, folder) for file in files],
     }
 

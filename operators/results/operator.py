@@ -8,20 +8,20 @@ from typing import Any
 
 from monai.deploy.core import ExecutionContext, Fragment, InputContext, Operator, OperatorSpec, OutputContext
 
-from operators.domain import Quantified, ResultFile, ResultProfile, RunFacts
+from operators.domain import Assessed, ResultFile, ResultProfile, RunFacts
 from operators.errors import Refused
 from operators.relay import relay
 from operators.results.manifest import write_results
 from operators.trace import Outcome, Trace, peak_memory_mib
 
-Writer = Callable[[Quantified, ResultProfile, Path], tuple[ResultFile, ...]]
+Writer = Callable[[Assessed, ResultProfile, Path], tuple[ResultFile, ...]]
 """Writes one kind of result into a folder."""
 
 
 class ResultOperator(Operator):
     """Writes one kind of result: SEG, SR or pictures.
 
-    Named input: ``quantified``. Named output: ``files``, a tuple of :class:`~operators.domain.ResultFile`.
+    Named input: ``assessed``. Named output: ``files``, a tuple of :class:`~operators.domain.ResultFile`.
     """
 
     def __init__(
@@ -37,16 +37,16 @@ class ResultOperator(Operator):
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
-        spec.input("quantified")
+        spec.input("assessed")
         spec.output("files")
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        quantified = op_input.receive("quantified")
+        assessed = op_input.receive("assessed")
         files = relay(
             self._trace,
             self.name,
-            quantified,
-            lambda q: self._writer(q, self._profile, q.selection.case.output),
+            assessed,
+            lambda each: self._writer(each, self._profile, each.quantified.selection.case.output),
         )
         op_output.emit(files, "files")
 
@@ -54,7 +54,7 @@ class ResultOperator(Operator):
 class ManifestOperator(Operator):
     """Writes ``results.json`` last, so that its presence says that the study is done.
 
-    Named inputs: ``quantified`` and one port for each result operator.
+    Named inputs: ``assessed`` and one port for each result operator.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class ManifestOperator(Operator):
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
-        spec.input("quantified")
+        spec.input("assessed")
         for name in self._results:
             spec.input(name)
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        outcome: Quantified | Refused = op_input.receive("quantified")
+        outcome: Assessed | Refused = op_input.receive("assessed")
         files: list[ResultFile] = []
         for name in self._results:
             written = op_input.receive(name)
@@ -86,11 +86,13 @@ class ManifestOperator(Operator):
                 outcome = written
             else:
                 files += written
-        case = outcome.case if isinstance(outcome, Refused) else outcome.selection.case
+        case = outcome.case if isinstance(outcome, Refused) else outcome.quantified.selection.case
         if isinstance(outcome, Refused):
             _discard(files)
             files = []
-        device = self._device if isinstance(outcome, Refused) else outcome.segmented.algorithm.device
+        device = (
+            self._device if isinstance(outcome, Refused) else outcome.quantified.segmented.algorithm.device
+        )
         facts = RunFacts(self._versions, device, self._trace.timings_s(case.output), peak_memory_mib())
         path = write_results(outcome, tuple(files), facts, self._profile, case.output)
         self._trace.finish(Outcome("refused" if isinstance(outcome, Refused) else "completed", path))

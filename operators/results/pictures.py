@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from operators.domain import Geometry, Lesion, Quantified, ResultFile, ResultKind, ResultProfile, Volume
+from operators.domain import (
+    Assessed,
+    Geometry,
+    Lesion,
+    Quantified,
+    ResultFile,
+    ResultKind,
+    ResultProfile,
+    Volume,
+)
 from operators.results.contours import outlines
 from operators.results.files import write_atomically
 from operators.results.tracking import colour_of
@@ -64,12 +73,12 @@ class View:
         return upright
 
 
-def write_pictures(quantified: Quantified, _profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
+def write_pictures(assessed: Assessed, _profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
     """Write ``mip.png``, and ``lesion-1.png`` and on for the hottest lesions.
 
     Parameters
     ----------
-    quantified : Quantified
+    assessed : Assessed
         The PET with its lesions, and the CT if there is one.
     _profile : ResultProfile
         Not used: pictures look the same at every site.
@@ -81,6 +90,7 @@ def write_pictures(quantified: Quantified, _profile: ResultProfile, folder: Path
     tuple of ResultFile
         The pictures, the projections first.
     """
+    quantified = assessed.quantified
     pictures = {"mip.png": projections(quantified)}
     hottest_first = sorted(quantified.lesions, key=lambda lesion: (-lesion.suv_max, lesion.number))
     for lesion in hottest_first[:LESION_PICTURES]:

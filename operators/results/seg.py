@@ -16,7 +16,7 @@ from highdicom.color import CIELabColor
 from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 
-from operators.domain import Lesion, Quantified, ResultFile, ResultKind, ResultProfile, Volume
+from operators.domain import Assessed, Lesion, Quantified, ResultFile, ResultKind, ResultProfile, Volume
 from operators.errors import ResultRefusal
 from operators.results import codes
 from operators.results.encoding import (
@@ -51,12 +51,12 @@ _LARGEST_LENGTH: Final = 0xFFFFFFFE
 """Of an element's value, bytes (PS3.5 7.1)."""
 
 
-def write_seg(quantified: Quantified, profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
+def write_seg(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
     """Write the segmentation as ``seg.dcm``.
 
     Parameters
     ----------
-    quantified : Quantified
+    assessed : Assessed
         The lesions, on the PET grid.
     profile : ResultProfile
         How this site's results present themselves.
@@ -74,9 +74,10 @@ def write_seg(quantified: Quantified, profile: ResultProfile, folder: Path) -> t
         ``TIME_UNKNOWN``, see :func:`~operators.results.identity.identify`; ``SEG_TOO_LARGE``: a SEG cannot
         hold so many regions.
     """
+    quantified = assessed.quantified
     if not quantified.lesions:
         return ()
-    identity = identify(quantified, profile)
+    identity = identify(assessed, profile)
     frames = frames_of(quantified.lesions)
     _check_capacity(quantified, len(frames))
     dataset = _head(quantified, profile, identity, frames)

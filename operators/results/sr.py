@@ -14,7 +14,15 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from operators.domain import Quantified, ResultFile, ResultKind, ResultProfile, SrRegion, SupersededResult
+from operators.domain import (
+    Assessed,
+    Quantified,
+    ResultFile,
+    ResultKind,
+    ResultProfile,
+    SrRegion,
+    SupersededResult,
+)
 from operators.results import codes
 from operators.results.content import (
     Relation,
@@ -49,13 +57,13 @@ _SERIES_OFFSET: Final = {SrRegion.IMAGE: 0, SrRegion.SEGMENT: 1}
 _TEXT_LIMIT: Final = 4096
 
 
-def write_srs(quantified: Quantified, profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
+def write_srs(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
     """Write one report for each form that the job's destinations want.
 
     Parameters
     ----------
-    quantified : Quantified
-        The measurements.
+    assessed : Assessed
+        The measurements and what they mean.
     profile : ResultProfile
         How this site's results present themselves.
     folder : Path
@@ -71,7 +79,8 @@ def write_srs(quantified: Quantified, profile: ResultProfile, folder: Path) -> t
     ResultRefusal
         ``TIME_UNKNOWN``, see :func:`~operators.results.identity.identify`.
     """
-    identity = identify(quantified, profile)
+    quantified = assessed.quantified
+    identity = identify(assessed, profile)
     destinations = quantified.selection.case.job.destinations
     named = {destination.sr_region for destination in destinations} or {SrRegion.IMAGE}
     wanted = [region for region in SrRegion if region in named]
@@ -80,7 +89,7 @@ def write_srs(quantified: Quantified, profile: ResultProfile, folder: Path) -> t
         name = "sr.dcm" if len(wanted) == 1 else f"sr-{region}.dcm"
         receivers = ", ".join(d.name for d in destinations if d.sr_region is region)
         dataset = _head(quantified, profile, identity, region)
-        content = _data_set(quantified, profile, identity, region, dataset)
+        content = _data_set(assessed, profile, identity, region, dataset)
         files.append(write_instance(folder / name, dataset, [content], ResultKind.SR, receivers or None))
     return tuple(files)
 
@@ -99,10 +108,11 @@ def _head(quantified: Quantified, profile: ResultProfile, identity: Identity, re
 
 
 def _data_set(
-    quantified: Quantified, profile: ResultProfile, identity: Identity, region: SrRegion, dataset: Dataset
+    assessed: Assessed, profile: ResultProfile, identity: Identity, region: SrRegion, dataset: Dataset
 ) -> bytes:
     """The encoded report: head, evidence and content tree, whose root the data set itself is."""
-    items = _items(quantified, profile, identity, region)
+    quantified = assessed.quantified
+    items = _items(assessed, profile, identity, region)
     return in_order(
         *elements_of(dataset),
         *container_elements(codes.IMAGING_MEASUREMENT_REPORT, items, template="1500"),
@@ -112,9 +122,10 @@ def _data_set(
 
 
 def _items(
-    quantified: Quantified, profile: ResultProfile, identity: Identity, region: SrRegion
+    assessed: Assessed, profile: ResultProfile, identity: Identity, region: SrRegion
 ) -> Iterator[bytes]:
     """The content: TID 1500, in the order of its rows."""
+    quantified = assessed.quantified
     yield code(Relation.HAS_CONCEPT_MOD, codes.LANGUAGE, codes.ENGLISH)
     yield from _observer(profile)
     yield code(Relation.HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, codes.PET)
@@ -122,7 +133,7 @@ def _items(
     if quantified.lesions:  # row 6; without lesions row 12 stands alone
         groups = (measurement_group(quantified, lesion, identity, region) for lesion in quantified.lesions)
         yield container(Relation.CONTAINS, codes.IMAGING_MEASUREMENTS, groups)
-    evaluations = map(_evaluation, statements(quantified))
+    evaluations = map(_evaluation, statements(assessed))
     yield container(Relation.CONTAINS, codes.QUALITATIVE_EVALUATIONS, evaluations)
 
 

@@ -10,6 +10,7 @@ from pydicom.sr.coding import Code
 
 from operators.domain import (
     Algorithm,
+    Assessed,
     Claim,
     PredictedDice,
     Quality,
@@ -33,12 +34,13 @@ class Statement:
     value: Code | str | float
 
 
-def statements(quantified: Quantified) -> Iterator[Statement]:
+def statements(assessed: Assessed) -> Iterator[Statement]:
     """The report's statements, in reading order.
 
     Status, impression, claim, method, organs, removed uptake, reference regions, totals (or why there are
     none of these), how far the segmentation can be trusted, then every note: the quality section.
     """
+    quantified = assessed.quantified
     yield Statement(codes.STATUS, RESEARCH_ONLY)
     yield Statement(codes.IMPRESSION, impression(quantified))
     yield Statement(codes.CLAIM, codes.property_of(quantified.segmented.claim)[1])
@@ -51,7 +53,7 @@ def statements(quantified: Quantified) -> Iterator[Statement]:
     yield Statement(codes.QUALITY, _quality(quality))
     if quality is not None and quality.predicted_dice is not None:
         yield Statement(codes.PREDICTED_DICE, quality.predicted_dice.value)
-    for note in quantified.all_notes:
+    for note in assessed.all_notes:
         tag = "" if note.tag is None else f" [{note.tag}]"
         yield Statement(codes.QUALITY_NOTE, f"{note.code}: {note.sentence}{tag}")
 

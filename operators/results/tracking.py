@@ -33,7 +33,10 @@ class Tracking:
 
 
 def track(lesion: Lesion, claim: Claim, identity: Identity) -> Tracking:
-    """The tracking identifier and UID of a lesion."""
+    """The tracking identifier and UID of a lesion: those that it had before, else its own."""
+    name = identity.names.get(lesion.number)
+    if name is not None:
+        return Tracking(name.identifier, name.uid)
     return Tracking(f"{_NOUN[claim]} {lesion.number}", identity.uid(f"lesion/{lesion.number}"))
 
 

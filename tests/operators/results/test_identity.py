@@ -6,20 +6,20 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from pydicom.uid import UID
 
-from operators.domain import Job
+from operators.domain import Assessed, Job
 from operators.errors import ResultRefusal
 from operators.results.identity import identify
 
 
 def test_uids_are_valid_and_distinct_by_role(make, profile):
-    identity = identify(make(), profile)
+    identity = identify(Assessed(make()), profile)
     uids = [identity.uid(role) for role in ("seg/instance", "seg/series", "lesion/1", "lesion/2")]
     assert len(set(uids)) == 4
     assert all(UID(uid).is_valid and uid.startswith("2.25.") and len(uid) <= 64 for uid in uids)
 
 
 def test_same_input_gives_the_same_identity(make, profile):
-    assert identify(make(), profile) == identify(make(), profile)
+    assert identify(Assessed(make()), profile) == identify(Assessed(make()), profile)
 
 
 def test_whatever_determines_the_result_changes_the_identity(make, profile):
@@ -49,8 +49,8 @@ def test_whatever_determines_the_result_changes_the_identity(make, profile):
         with_selection(protocol=replace(selection.protocol, digest="x")),
         with_selection(case=replace(selection.case, job=Job(digest="x"))),
     ]
-    digests = {identify(each, profile).digest for each in [quantified, *others]}
-    digests.add(identify(quantified, replace(profile, software_version="9")).digest)
+    digests = {identify(Assessed(each), profile).digest for each in [quantified, *others]}
+    digests.add(identify(Assessed(quantified), replace(profile, software_version="9")).digest)
     assert len(digests) == len(others) + 2
 
 
@@ -83,7 +83,9 @@ def test_whatever_decides_a_networks_result_changes_the_identity(make, profile):
             ),
         ),
     ]
-    assert len({identify(each, profile).digest for each in [quantified, *others]}) == len(others) + 1
+    assert (
+        len({identify(Assessed(each), profile).digest for each in [quantified, *others]}) == len(others) + 1
+    )
 
 
 def test_the_time_that_a_network_took_changes_nothing(make, profile):
@@ -91,25 +93,25 @@ def test_the_time_that_a_network_took_changes_nothing(make, profile):
     algorithm = quantified.segmented.algorithm
     slower = replace(algorithm, network=replace(algorithm.network, times_s={"network": 9.0}, batch=1))
     changed = replace(quantified, segmented=replace(quantified.segmented, algorithm=slower))
-    assert identify(changed, profile) == identify(quantified, profile)
+    assert identify(Assessed(changed), profile) == identify(Assessed(quantified), profile)
 
 
 def test_time_is_the_latest_that_the_study_states(make, profile):
     late = make(header={"AcquisitionDate": "20240106", "AcquisitionTime": "000130.5"})
-    assert identify(make(), profile).time == datetime(2024, 1, 5, 10, 20)
-    assert identify(late, profile).time == datetime(2024, 1, 6, 0, 1, 30, 500000)
+    assert identify(Assessed(make()), profile).time == datetime(2024, 1, 5, 10, 20)
+    assert identify(Assessed(late), profile).time == datetime(2024, 1, 6, 0, 1, 30, 500000)
 
 
 def test_job_time_wins_in_the_clock_of_the_study(make, profile):
     moment = datetime(2025, 2, 3, 4, 5, tzinfo=UTC)
-    assert identify(make(job=Job(time=moment)), profile).time == datetime(2025, 2, 3, 4, 5)
+    assert identify(Assessed(make(job=Job(time=moment))), profile).time == datetime(2025, 2, 3, 4, 5)
     there = make(job=Job(time=moment), header={"TimezoneOffsetFromUTC": "+0200"})
-    assert identify(there, profile).time == moment.astimezone(timezone(timedelta(hours=2))).replace(
+    assert identify(Assessed(there), profile).time == moment.astimezone(timezone(timedelta(hours=2))).replace(
         tzinfo=None
     )
 
 
 def test_refuses_a_study_without_any_time(make, profile):
     with pytest.raises(ResultRefusal) as caught:
-        identify(make(lacking=("StudyDate", "StudyTime", "SeriesDate", "SeriesTime")), profile)
+        identify(Assessed(make(lacking=("StudyDate", "StudyTime", "SeriesDate", "SeriesTime"))), profile)
     assert caught.value.code == "TIME_UNKNOWN"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import operators.results
-from operators.domain import Claim, Departure, RemovedUptake, RunFacts, SetAside
+from operators.domain import Assessed, Claim, Departure, RemovedUptake, RunFacts, SetAside
 from operators.errors import InputRefusal, Refused, SuvRefusal
 from operators.results.identity import identify
 from operators.results.manifest import write_input_refusal, write_results
@@ -32,20 +32,22 @@ def checked(path):
 def test_completed_study_states_numbers_files_and_identity(make, profile, tmp_path):
     quantified = make(with_ct=True)
     files = tuple(
-        f for write in (write_seg, write_srs, write_pictures) for f in write(quantified, profile, tmp_path)
+        f
+        for write in (write_seg, write_srs, write_pictures)
+        for f in write(Assessed(quantified), profile, tmp_path)
     )
-    content = checked(write_results(quantified, files, FACTS, profile, tmp_path))
+    content = checked(write_results(Assessed(quantified), files, FACTS, profile, tmp_path))
     lesion = content["lesions"][0]
     assert lesion["suv_max_g_ml"] == quantified.lesions[0].suv_max
     assert lesion["volume_ml"] == pytest.approx(27 * 0.048 * 81 / 27)
-    assert content["identity"] == identify(quantified, profile).digest
+    assert content["identity"] == identify(Assessed(quantified), profile).digest
     assert [file["path"] for file in content["files"]][:3] == ["seg.dcm", "sr.dcm", "mip.png"]
     assert all(len(file["sha256"]) == 64 for file in content["files"])
     assert content["timings_s"] == {"load": 0.25}
 
 
 def test_uptake_gives_uptake_numbers_and_no_tumour_totals(make, profile, tmp_path):
-    totals = checked(write_results(make(), (), FACTS, profile, tmp_path))["totals"]
+    totals = checked(write_results(Assessed(make()), (), FACTS, profile, tmp_path))["totals"]
     assert totals["uptake"]["of"] == "uptake above threshold"
     assert totals["uptake"]["count"] == 2
     assert totals["tumour"] is None
@@ -53,13 +55,15 @@ def test_uptake_gives_uptake_numbers_and_no_tumour_totals(make, profile, tmp_pat
 
 
 def test_lesions_give_tumour_totals(make, profile, tmp_path):
-    totals = checked(write_results(make(claim=Claim.LESION), (), FACTS, profile, tmp_path))["totals"]
+    totals = checked(write_results(Assessed(make(claim=Claim.LESION)), (), FACTS, profile, tmp_path))[
+        "totals"
+    ]
     assert totals["tumour"]["count"] == 2
     assert totals["withheld"] is None
 
 
 def test_no_lesions_leaves_numbers_null(make, profile, tmp_path):
-    content = checked(write_results(make(centres=()), (), FACTS, profile, tmp_path))
+    content = checked(write_results(Assessed(make(centres=())), (), FACTS, profile, tmp_path))
     assert content["lesions"] == []
     assert content["totals"]["uptake"]["suv_max_g_ml"] is None
 
@@ -70,7 +74,7 @@ def test_number_that_is_none_or_not_finite_is_null(make, profile, tmp_path):
     suv = replace(quantified.segmented.volumes.suv, suvbw_factor=np.array([np.nan]), reference_time=None)
     volumes = replace(quantified.segmented.volumes, suv=suv)
     changed = replace(quantified, lesions=lesions, segmented=replace(quantified.segmented, volumes=volumes))
-    content = checked(write_results(changed, (), FACTS, profile, tmp_path))
+    content = checked(write_results(Assessed(changed), (), FACTS, profile, tmp_path))
     assert (content["lesions"][0]["suv_sd_g_ml"], content["lesions"][0]["tlg_g"]) == (None, None)
     assert content["suv"]["suvbw_factor"] == {"min": None, "max": None}
 
@@ -99,7 +103,7 @@ def test_input_without_a_study_lists_what_was_set_aside(tmp_path):
 
 
 def test_models_organs_and_what_they_gave_are_stated(make, profile, tmp_path):
-    content = checked(write_results(make(with_models=True), (), FACTS, profile, tmp_path))
+    content = checked(write_results(Assessed(make(with_models=True)), (), FACTS, profile, tmp_path))
     network = content["segmentation"]["network"]
     assert (network["package"], network["sha256"]) == ("ours@1.0.0", "12" * 32)
     assert (network["folds"], network["mirrored_axes"], network["tiles_skipped"]) == (["0", "1"], [0, 2], 3)
@@ -127,7 +131,7 @@ def test_models_organs_and_what_they_gave_are_stated(make, profile, tmp_path):
 
 
 def test_without_models_their_places_are_empty(make, profile, tmp_path):
-    content = checked(write_results(make(), (), FACTS, profile, tmp_path))
+    content = checked(write_results(Assessed(make()), (), FACTS, profile, tmp_path))
     assert content["segmentation"]["network"] is None
     assert content["organs"] is None
     assert (content["removed"], content["references"]) == ([], [])
@@ -135,12 +139,12 @@ def test_without_models_their_places_are_empty(make, profile, tmp_path):
 
 
 def test_holds_no_patient_identity(make, profile, tmp_path):
-    text = write_results(make(), (), FACTS, profile, tmp_path).read_text("utf-8")
+    text = write_results(Assessed(make()), (), FACTS, profile, tmp_path).read_text("utf-8")
     assert not any(secret in text for secret in ("Phantom", "Anna", "19600101", "1960-01-01", "Doe", '"P1"'))
 
 
 def test_leaves_no_partial_file(make, profile, tmp_path):
-    write_results(make(), (), FACTS, profile, tmp_path)
+    write_results(Assessed(make()), (), FACTS, profile, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
@@ -151,7 +155,7 @@ def test_a_removed_region_can_be_drawn_back(make, profile, tmp_path, seed):
     quantified = make(with_models=True)
     region = RemovedUptake("liver", (slice(0, 3), slice(1, 5), slice(2, 7)), mask, 1.0, 5.0)
     quantified = replace(quantified, segmented=replace(quantified.segmented, removed=(region,)))
-    [entry] = checked(write_results(quantified, (), FACTS, profile, tmp_path))["removed"]
+    [entry] = checked(write_results(Assessed(quantified), (), FACTS, profile, tmp_path))["removed"]
     lengths = [int(length) for length in entry["runs"].split()]
     drawn = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     shape = [stop - start for start, stop in entry["box_zyx"]]
@@ -159,7 +163,7 @@ def test_a_removed_region_can_be_drawn_back(make, profile, tmp_path, seed):
 
 
 def test_quality_and_confidence_are_stated_or_null(make, profile, tmp_path):
-    content = checked(write_results(make(with_models=True), (), FACTS, profile, tmp_path))
+    content = checked(write_results(Assessed(make(with_models=True)), (), FACTS, profile, tmp_path))
     assert content["quality"]["predicted_dice"] == {
         "value": 0.815,
         "mean_absolute_error": 0.06,
@@ -170,7 +174,7 @@ def test_quality_and_confidence_are_stated_or_null(make, profile, tmp_path):
     assert (departure["feature"], departure["value"], departure["high"]) == ("noise", 0.42, 0.25)
     assert content["quality"]["features"] == {"noise": 0.42, "pet_spacing_z_mm": 3.0}
     assert [lesion["confidence"] for lesion in content["lesions"]] == [0.97, 0.58]
-    content = checked(write_results(make(), (), FACTS, profile, tmp_path))
+    content = checked(write_results(Assessed(make()), (), FACTS, profile, tmp_path))
     assert content["quality"] is None
     assert [lesion["confidence"] for lesion in content["lesions"]] == [None, None]
 
@@ -180,6 +184,6 @@ def test_a_tracer_beyond_training_and_a_missing_dice_are_null(make, profile, tmp
     tracer = Departure("tracer", None, None, None, "", "Another tracer.")
     quality = replace(found.segmented.quality, predicted_dice=None, departures=(tracer,))
     changed = replace(found, segmented=replace(found.segmented, quality=quality))
-    content = checked(write_results(changed, (), FACTS, profile, tmp_path))["quality"]
+    content = checked(write_results(Assessed(changed), (), FACTS, profile, tmp_path))["quality"]
     assert content["predicted_dice"] is None
     assert content["out_of_distribution"][0]["low"] is None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from operators.domain import Assessed
 from operators.results.pictures import maximum_projection, view_along, write_pictures
 
 
@@ -34,8 +35,8 @@ def test_view_puts_head_up_and_patients_left_right(make, axes, orientation, pati
 @pytest.mark.parametrize("with_ct", [False, True])
 def test_pictures_are_written_and_repeat(make, profile, axes, tmp_path, orientation, with_ct):
     quantified = make(directions=axes[orientation], with_ct=with_ct)
-    first = write_pictures(quantified, profile, tmp_path / "a")
-    second = write_pictures(quantified, profile, tmp_path / "b")
+    first = write_pictures(Assessed(quantified), profile, tmp_path / "a")
+    second = write_pictures(Assessed(quantified), profile, tmp_path / "b")
     assert [file.path.name for file in first] == ["mip.png", "lesion-1.png", "lesion-2.png"]
     assert [file.sha256 for file in first] == [file.sha256 for file in second]
     for file in first:
@@ -45,13 +46,13 @@ def test_pictures_are_written_and_repeat(make, profile, axes, tmp_path, orientat
 
 def test_aspect_follows_millimetres(make, profile, tmp_path):
     quantified = make(shape=(12, 24, 20), spacing_mm=(10.0, 4.0, 4.0))
-    mip = Image.open(write_pictures(quantified, profile, tmp_path)[0].path)
+    mip = Image.open(write_pictures(Assessed(quantified), profile, tmp_path)[0].path)
     assert mip.width / (mip.height - 44) == pytest.approx((20 * 4 + 24 * 4) / 120, abs=0.05)
 
 
 def test_at_most_five_lesions_get_a_slice(make, profile, tmp_path):
     centres = tuple((3, y, x) for y in (3, 10, 17) for x in (3, 10, 16))
-    files = write_pictures(make(centres=centres, suv=20), profile, tmp_path)
+    files = write_pictures(Assessed(make(centres=centres, suv=20)), profile, tmp_path)
     assert len(files) == 6
 
 
@@ -60,11 +61,11 @@ def test_at_most_five_lesions_get_a_slice(make, profile, tmp_path):
     [(False, [(255, 255, 255), (0, 0, 0)]), (True, [(0, 0, 0), (255, 255, 0)])],
 )
 def test_scale_is_in_the_colours_of_the_pet(make, profile, tmp_path, with_ct, colours):
-    picture = Image.open(write_pictures(make(with_ct=with_ct), profile, tmp_path)[1].path)
+    picture = Image.open(write_pictures(Assessed(make(with_ct=with_ct)), profile, tmp_path)[1].path)
     row = picture.height - 15
     assert [picture.getpixel((picture.width - left, row)) for left in (96, 33)] == colours
 
 
 def test_projections_scale_is_grey_though_there_is_a_ct(make, profile, tmp_path):
-    picture = Image.open(write_pictures(make(with_ct=True), profile, tmp_path)[0].path)
+    picture = Image.open(write_pictures(Assessed(make(with_ct=True)), profile, tmp_path)[0].path)
     assert picture.getpixel((picture.width - 33, picture.height - 15)) == (0, 0, 0)

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from highdicom._standard_utils import get_module_attribute_map
 
-from operators.domain import Claim
+from operators.domain import Assessed, Claim
 from operators.errors import ResultRefusal
 from operators.results.identity import identify
 from operators.results.seg import write_seg
@@ -18,7 +18,7 @@ from operators.results.tracking import track
 
 
 def written(quantified, profile, folder):
-    (file,) = write_seg(quantified, profile, folder)
+    (file,) = write_seg(Assessed(quantified), profile, folder)
     return highdicom.seg.segread(file.path), file
 
 
@@ -75,7 +75,7 @@ def test_frames_lie_where_the_affine_says(make, profile, axes, tmp_path, orienta
 def test_segments_are_tracked_and_uptake_is_not_called_neoplasm(make, profile, tmp_path):
     quantified = make()
     segmentation, _ = written(quantified, profile, tmp_path)
-    identity = identify(quantified, profile)
+    identity = identify(Assessed(quantified), profile)
     for lesion, segment in zip(quantified.lesions, segmentation.SegmentSequence, strict=True):
         tracking = track(lesion, Claim.UPTAKE, identity)
         assert (segment.TrackingID, segment.TrackingUID) == (tracking.identifier, tracking.uid)
@@ -103,7 +103,7 @@ def test_a_segment_has_its_lesions_site_with_its_side(make, profile, tmp_path):
 
 
 def test_no_lesions_no_segmentation(make, profile, tmp_path):
-    assert write_seg(make(centres=()), profile, tmp_path) == ()
+    assert write_seg(Assessed(make(centres=())), profile, tmp_path) == ()
     assert not list(tmp_path.iterdir())
 
 
@@ -210,7 +210,7 @@ def test_referenced_instances_are_those_with_a_lesion(make, profile, tmp_path):
 
 def test_dimension_uids_derive_from_the_input(make, profile, tmp_path):
     segmentation, _ = written(make(), profile, tmp_path)
-    uid = identify(make(), profile).uid("seg/dimensions")
+    uid = identify(Assessed(make()), profile).uid("seg/dimensions")
     items = (*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence)
     assert {item.DimensionOrganizationUID for item in items} == {uid}
 
@@ -227,15 +227,15 @@ def test_refuses_more_segments_than_a_segmentation_holds(make, profile, tmp_path
     quantified = make(centres=((3, 6, 6),))
     crowd = replace(quantified, lesions=quantified.lesions * 65536)
     with pytest.raises(ResultRefusal) as refusal:
-        write_seg(crowd, profile, tmp_path)
+        write_seg(Assessed(crowd), profile, tmp_path)
     assert refusal.value.code == "SEG_TOO_LARGE"
     assert not list(tmp_path.iterdir())
 
 
 def test_standards_table_is_never_loaded(make, profile, tmp_path):
     get_module_attribute_map.cache_clear()
-    write_seg(make(), profile, tmp_path)
-    write_srs(make(), profile, tmp_path)
+    write_seg(Assessed(make()), profile, tmp_path)
+    write_srs(Assessed(make()), profile, tmp_path)
     assert get_module_attribute_map.cache_info().currsize == 0
 
 
@@ -246,7 +246,7 @@ def test_memory_does_not_grow_with_the_frames(make, profile, tmp_path, frames):
     box = (slice(0, frames), slice(0, 256), slice(0, 4))
     tall = replace(quantified, lesions=(replace(lesion, box=box, mask=np.ones((frames, 256, 4), bool)),))
     tracemalloc.start()
-    write_seg(tall, profile, tmp_path)
+    write_seg(Assessed(tall), profile, tmp_path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2 << 20

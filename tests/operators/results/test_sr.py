@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydicom.sr.codedict import codes as dictionary
 
-from operators.domain import Claim, Destination, Job, SrRegion, SupersededResult
+from operators.domain import Assessed, Claim, Destination, Job, SrRegion, SupersededResult
 from operators.results.identity import identify
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
@@ -43,9 +43,9 @@ def texts(report):
 @pytest.mark.parametrize("region", list(SrRegion))
 def test_every_lesion_has_its_group_with_its_numbers(make, profile, tmp_path, region):
     quantified = make(job=Job(destinations=(Destination("x", region),)))
-    (file,) = write_srs(quantified, profile, tmp_path)
+    (file,) = write_srs(Assessed(quantified), profile, tmp_path)
     groups = read(file).content.get_volumetric_roi_measurement_groups()
-    identity = identify(quantified, profile)
+    identity = identify(Assessed(quantified), profile)
     assert file.path.name == "sr.dcm"
     assert len(groups) == 2
     for lesion, group in zip(quantified.lesions, groups, strict=True):
@@ -68,7 +68,7 @@ def test_every_lesion_has_its_group_with_its_numbers(make, profile, tmp_path, re
 
 def test_image_regions_enclose_the_lesions_pixels_on_their_slices(make, profile, tmp_path):
     quantified = make(hole=True)
-    (file,) = write_srs(quantified, profile, tmp_path)
+    (file,) = write_srs(Assessed(quantified), profile, tmp_path)
     pet = quantified.segmented.volumes.pet
     for lesion, group in zip(
         quantified.lesions, read(file).content.get_volumetric_roi_measurement_groups(), strict=True
@@ -91,7 +91,7 @@ def test_image_regions_enclose_the_lesions_pixels_on_their_slices(make, profile,
 
 def test_multi_frame_regions_name_the_frame(make, profile, tmp_path):
     quantified = make(multiframe=True)
-    (file,) = write_srs(quantified, profile, tmp_path)
+    (file,) = write_srs(Assessed(quantified), profile, tmp_path)
     group = read(file).content.get_volumetric_roi_measurement_groups()[0]
     frames = [int(r.ContentSequence[0].ReferencedSOPSequence[0].ReferencedFrameNumber) for r in group.roi]
     assert sorted(frames) == [3, 4, 5, 6, 7]
@@ -99,7 +99,7 @@ def test_multi_frame_regions_name_the_frame(make, profile, tmp_path):
 
 
 def test_two_forms_are_two_instances_in_two_series(make, profile, tmp_path):
-    image, segment = write_srs(make(job=BOTH), profile, tmp_path)
+    image, segment = write_srs(Assessed(make(job=BOTH)), profile, tmp_path)
     assert (image.path.name, segment.path.name) == ("sr-image.dcm", "sr-segment.dcm")
     assert (image.destination, segment.destination) == ("viewer", "tools")
     a, b = read(image), read(segment)
@@ -109,8 +109,8 @@ def test_two_forms_are_two_instances_in_two_series(make, profile, tmp_path):
 
 def test_segment_form_points_at_the_segmentation(make, profile, tmp_path):
     quantified = make(job=BOTH)
-    (seg,) = write_seg(quantified, profile, tmp_path)
-    report = read(write_srs(quantified, profile, tmp_path)[1])
+    (seg,) = write_seg(Assessed(quantified), profile, tmp_path)
+    report = read(write_srs(Assessed(quantified), profile, tmp_path)[1])
     for number, group in enumerate(report.content.get_volumetric_roi_measurement_groups(), 1):
         referenced = group.referenced_segment[0].ReferencedSOPSequence[0]
         assert referenced.ReferencedSOPInstanceUID == seg.sop_instance_uid
@@ -119,7 +119,7 @@ def test_segment_form_points_at_the_segmentation(make, profile, tmp_path):
 
 
 def test_no_lesions_gives_a_report_that_says_so(make, profile, tmp_path):
-    (file,) = write_srs(make(centres=()), profile, tmp_path)
+    (file,) = write_srs(Assessed(make(centres=())), profile, tmp_path)
     report = read(file)
     assert report.content.get_volumetric_roi_measurement_groups() == []
     assert texts(report)["121073"] == ["No region of uptake above threshold was found."]
@@ -127,7 +127,7 @@ def test_no_lesions_gives_a_report_that_says_so(make, profile, tmp_path):
 
 
 def test_report_says_that_it_is_unverified_research_and_what_to_mind(make, profile, tmp_path):
-    report = read(write_srs(make(), profile, tmp_path)[0])
+    report = read(write_srs(Assessed(make()), profile, tmp_path)[0])
     said = texts(report)
     assert "Research software" in said["TM010"][0]
     assert "unverified until a physician" in said["TM010"][0]
@@ -137,12 +137,12 @@ def test_report_says_that_it_is_unverified_research_and_what_to_mind(make, profi
 
 
 def test_lesions_give_totals_in_words(make, profile, tmp_path):
-    (total,) = texts(read(write_srs(make(claim=Claim.LESION), profile, tmp_path)[0]))["TM012"]
+    (total,) = texts(read(write_srs(Assessed(make(claim=Claim.LESION)), profile, tmp_path)[0]))["TM012"]
     assert total.startswith("2 lesions, volume 7.78 ml")
 
 
 def test_a_lesion_has_its_site_with_its_side(make, profile, tmp_path):
-    report = read(write_srs(make(with_models=True), profile, tmp_path)[0])
+    report = read(write_srs(Assessed(make(with_models=True)), profile, tmp_path)[0])
     with_code, without = report.content.get_volumetric_roi_measurement_groups()
     [site] = with_code.finding_sites
     assert (site.value.value, site.laterality.value) == ("64033007", "7771000")
@@ -150,7 +150,7 @@ def test_a_lesion_has_its_site_with_its_side(make, profile, tmp_path):
 
 
 def test_the_algorithm_says_package_engine_device_and_precision(make, profile, tmp_path):
-    report = read(write_srs(make(with_models=True), profile, tmp_path)[0])
+    report = read(write_srs(Assessed(make(with_models=True)), profile, tmp_path)[0])
     group = report.content.get_volumetric_roi_measurement_groups()[0]
     said = {item.ConceptNameCodeSequence[0].CodeValue: item for item in group[0].ContentSequence}
     assert said["111000"].ConceptCodeSequence[0].CodeValue == "123110"
@@ -168,40 +168,40 @@ def test_the_algorithm_says_package_engine_device_and_precision(make, profile, t
 
 
 def test_organs_removed_uptake_and_references_are_said_or_their_absence(make, profile, tmp_path):
-    said = texts(read(write_srs(make(with_models=True), profile, tmp_path)[0]))
+    said = texts(read(write_srs(Assessed(make(with_models=True)), profile, tmp_path)[0]))
     assert said["TM015"][0].startswith("Our organs 2.0.0 (device cpu")
     assert said["TM016"] == ["urinary bladder: 1 region, 0.29 ml, SUVmax 25.00 g/ml"]
     assert said["TM017"] == ["liver: SUVmean 2.10 g/ml, SD 0.25 g/ml, 14.70 ml, placed by organs@2.0.0"]
     assert "has been removed in part only" in said["121073"][0]
-    said = texts(read(write_srs(make(), profile, tmp_path)[0]))
+    said = texts(read(write_srs(Assessed(make()), profile, tmp_path)[0]))
     assert said["TM015"] == ["None: no organs were segmented."]
     assert said["TM016"] == ["None."]
     assert said["TM017"] == ["None: nothing placed them."]
 
 
 def test_observer_is_the_device(make, profile, tmp_path):
-    report = read(write_srs(make(), profile, tmp_path)[0])
+    report = read(write_srs(Assessed(make()), profile, tmp_path)[0])
     (observer,) = report.content.get_observer_contexts(dictionary.DCM.Device)
     assert observer.observer_identifying_attributes.name == "theramap PET/CT"
 
 
 def test_superseded_report_is_its_predecessor(make, profile, tmp_path):
     earlier = SupersededResult("1.2.3.1", "1.9", "1.2.840.10008.5.1.4.1.1.88.34", "1.10")
-    report = read(write_srs(make(job=Job(supersedes=(earlier,))), profile, tmp_path)[0])
+    report = read(write_srs(Assessed(make(job=Job(supersedes=(earlier,)))), profile, tmp_path)[0])
     series = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "1.10"
 
 
 def test_same_input_gives_the_same_bytes(make, profile, tmp_path):
-    first = write_srs(make(job=BOTH), profile, tmp_path / "a")
-    second = write_srs(make(job=BOTH), profile, tmp_path / "b")
+    first = write_srs(Assessed(make(job=BOTH)), profile, tmp_path / "a")
+    second = write_srs(Assessed(make(job=BOTH)), profile, tmp_path / "b")
     assert [f.path.read_bytes() for f in first] == [f.path.read_bytes() for f in second]
 
 
 def test_number_that_could_not_be_computed_is_absent(make, profile, tmp_path):
     quantified = make()
     lesions = tuple(replace(lesion, suv_sd=None, tlg_g=float("nan")) for lesion in quantified.lesions)
-    (file,) = write_srs(replace(quantified, lesions=lesions), profile, tmp_path)
+    (file,) = write_srs(Assessed(replace(quantified, lesions=lesions)), profile, tmp_path)
     found = numbers(read(file).content.get_volumetric_roi_measurement_groups()[0])
     assert ("126401", "386136009") not in found
     assert ("126033", None) not in found
@@ -209,7 +209,7 @@ def test_number_that_could_not_be_computed_is_absent(make, profile, tmp_path):
 
 def test_a_negative_says_what_was_removed(make, profile, tmp_path):
     negative = replace(make(with_models=True, claim=Claim.LESION), lesions=())
-    report = read(write_srs(negative, profile, tmp_path)[0])
+    report = read(write_srs(Assessed(negative), profile, tmp_path)[0])
     assert texts(report)["121073"] == [
         "No lesion was found besides the physiological uptake that was removed."
     ]
@@ -230,7 +230,7 @@ def qualities(report):
 
 
 def test_quality_is_said_in_words_and_numbers(make, profile, tmp_path):
-    report = read(write_srs(make(with_models=True), profile, tmp_path)[0])
+    report = read(write_srs(Assessed(make(with_models=True)), profile, tmp_path)[0])
     assert qualities(report) == {"TM008": (0.815, "1")}
     [said] = texts(report)["TM018"]
     assert said == (
@@ -246,7 +246,7 @@ def test_quality_is_said_in_words_and_numbers(make, profile, tmp_path):
 
 
 def test_quality_that_is_not_known_is_said_so_and_no_number_given(make, profile, tmp_path):
-    report = read(write_srs(make(), profile, tmp_path)[0])
+    report = read(write_srs(Assessed(make()), profile, tmp_path)[0])
     assert qualities(report) == {}
     assert texts(report)["TM018"] == ["Not known: nothing predicts it for this method or model."]
     group = report.content.get_volumetric_roi_measurement_groups()[0]
@@ -257,7 +257,7 @@ def test_a_study_like_the_training_data_without_lesions_has_no_dice(make, profil
     found = make(with_models=True, claim=Claim.LESION)
     quality = replace(found.segmented.quality, predicted_dice=None, departures=())
     negative = replace(found, lesions=(), segmented=replace(found.segmented, quality=quality))
-    report = read(write_srs(negative, profile, tmp_path)[0])
+    report = read(write_srs(Assessed(negative), profile, tmp_path)[0])
     assert qualities(report) == {}
     [said] = texts(report)["TM018"]
     assert said.startswith("No Dice is predicted: nothing was segmented")

@@ -1,0 +1,1 @@
+"""What the measurements mean: rules, change since the prior, predictions."""
