@@ -9,7 +9,15 @@ C.7.6.2.1.1).
 
 from operators.domain.common import Box, Code, Note
 from operators.domain.job import Correction, Destination, Job, SrRegion, SupersededResult
-from operators.domain.quantification import Lesion, Quantified, Site, Totals
+from operators.domain.quantification import (
+    Lesion,
+    PercistThreshold,
+    Quantified,
+    Scale,
+    Site,
+    SiteTotals,
+    Totals,
+)
 from operators.domain.response import (
     Assessed,
     Contribution,
@@ -78,6 +86,7 @@ __all__ = [
     "Note",
     "OrganMap",
     "Parameter",
+    "PercistThreshold",
     "PhysiologicalOrgan",
     "PredictedDice",
     "Prediction",
@@ -93,12 +102,14 @@ __all__ = [
     "ResultProfile",
     "Role",
     "RunFacts",
+    "Scale",
     "Segmented",
     "Selection",
     "Series",
     "SeriesDecision",
     "SetAside",
     "Site",
+    "SiteTotals",
     "SrRegion",
     "Study",
     "SupersededResult",

@@ -4,9 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
-from operators.domain import Claim, Lesion, Note, OrganMap, Quality, Quantified, Segmented, Volume
+from operators.domain import (
+    Claim,
+    Lesion,
+    Note,
+    OrganMap,
+    PercistThreshold,
+    Quality,
+    Quantified,
+    ReferenceRegion,
+    Segmented,
+    Volume,
+)
+from operators.quantification.backgrounds import (
+    PERCIST_PROTOCOL,
+    background_ratios,
+    measurable,
+    percist_threshold,
+)
+from operators.quantification.heterogeneity import heterogeneity, method
 from operators.quantification.lesions import measure_lesions
+from operators.quantification.scales import body_surface_m2, scaled
+from operators.quantification.sites import by_organ, by_region
 from operators.quantification.totals import total
 from operators.segmentation.organs.sites import site_of
 from operators.segmentation.quality import lesion_confidence
@@ -20,7 +41,7 @@ _REMOVED_IN_PART = "Physiological uptake has been removed in part only"
 
 
 def quantify(segmented: Segmented) -> Quantified:
-    """Measure the lesions of a mask and add them up.
+    """Measure the lesions of a mask, compare them with the reference regions, and add them up.
 
     Parameters
     ----------
@@ -29,25 +50,35 @@ def quantify(segmented: Segmented) -> Quantified:
     Returns
     -------
     Quantified
-        Without lesions when the mask is empty; `withheld` says why the totals are not a tumour's.
+        Without lesions when the mask is empty; `withheld` says why the totals are not a tumour's, those by
+        site and organ included.
 
     Raises
     ------
     SegmentationRefusal
         ``TOO_MANY_REGIONS``: more than a DICOM segmentation can number.
     """
-    pet = segmented.volumes.pet
+    pet, suv = segmented.volumes.pet, segmented.volumes.suv
     lesions = measure_lesions(pet, segmented.mask)
     if segmented.organs is not None:
         lesions = _with_sites(lesions, segmented.organs, pet)
     if segmented.quality is not None:
         lesions = _with_confidence(lesions, segmented.quality)
+    threshold = percist_threshold(segmented, lesions)
+    lesions = _compared(lesions, segmented.references, threshold, segmented.claim)
+    lesions = _with_heterogeneity(lesions, pet)
+    add = partial(total, body_surface_m2=body_surface_m2(suv))
     return Quantified(
         segmented=segmented,
         lesions=lesions,
-        totals=total(lesions),
+        totals=add(lesions),
         withheld=_withheld(segmented),
-        notes=tuple(_notes(pet, lesions)),
+        notes=tuple(_notes(segmented, lesions, threshold)),
+        sites=by_region(lesions, add),
+        organs=by_organ(lesions, add),
+        scales=scaled(suv),
+        percist=threshold,
+        heterogeneity_method=method() if any(lesion.heterogeneity for lesion in lesions) else None,
     )
 
 
@@ -75,7 +106,32 @@ def _with_confidence(lesions: tuple[Lesion, ...], quality: Quality) -> tuple[Les
     )
 
 
-def _notes(pet: Volume, lesions: tuple[Lesion, ...]) -> Iterator[Note]:
+def _compared(
+    lesions: tuple[Lesion, ...],
+    references: tuple[ReferenceRegion, ...],
+    threshold: PercistThreshold,
+    claim: Claim,
+) -> tuple[Lesion, ...]:
+    return tuple(
+        replace(
+            lesion,
+            background_ratio=background_ratios(lesion.suv_max, references),
+            percist_measurable=measurable(lesion, threshold, claim),
+        )
+        for lesion in lesions
+    )
+
+
+def _with_heterogeneity(lesions: tuple[Lesion, ...], pet: Volume) -> tuple[Lesion, ...]:
+    found = [heterogeneity(pet, lesion.box, lesion.mask) for lesion in lesions]
+    return tuple(
+        replace(lesion, heterogeneity=each.features, heterogeneity_absent=each.absent)
+        for lesion, each in zip(lesions, found, strict=True)
+    )
+
+
+def _notes(segmented: Segmented, lesions: tuple[Lesion, ...], threshold: PercistThreshold) -> Iterator[Note]:
+    pet = segmented.volumes.pet
     if len(lesions) > MANY_LESIONS:
         yield Note(
             "MANY_REGIONS",
@@ -96,6 +152,9 @@ def _notes(pet: Volume, lesions: tuple[Lesion, ...]) -> Iterator[Note]:
             f"{_named(truncated)} so near the border of the PET volume that SUVpeak is a mean over the part "
             "of its 1 cm3 sphere that was imaged.",
         )
+    is_fdg = segmented.volumes.selection.protocol.name == PERCIST_PROTOCOL
+    if lesions and is_fdg and segmented.claim is Claim.LESION and threshold.suv_peak is None:
+        yield Note("PERCIST_MEASURABILITY_UNKNOWN", threshold.reason)
 
 
 def touches_border(pet: Volume, lesion: Lesion) -> bool:

@@ -1,0 +1,93 @@
+"""Totals by part of the body and by organ."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable
+
+from operators.domain import Anatomy, Lesion, Site, SiteTotals, Totals
+
+IN_ORGAN_FROM = 0.2
+"""Part of a lesion's voxels from which on it counts as in the organ; this program's choice, as for the
+finding site of reports."""
+NOWHERE = "no organ"
+
+_REGIONS = (
+    (
+        "bone",
+        r"vertebra|spine|sacrum|rib(_|\d|s|cage|$)|costal_cartilage|sternum|clavic|scapula$|scapula_|humerus|"
+        r"radius|ulna|carpal|phalanges|fingers|hip(_|$)|pelvis|femur|patella|tibia|fibula|tarsal|toes|skull|"
+        r"mandible|hyoid|zygomatic|styloid|hard_palate|intervertebral|skeleton",
+    ),
+    ("lung", r"lung(_|$)"),
+    ("liver", r"liver(_|$)|segment_[iv]+$"),
+    ("kidney", r"kidney(_|$)"),
+    ("brain", r"brain|cerebellum|frontal_lobe|parietal_lobe|occipital_lobe|temporal_lobe"),
+    ("bowel", r"colon|small_bowel|small_intestine|duodenum|rectum$"),
+    ("heart", r"heart|atrial_appendage"),
+    (
+        "muscle",
+        r"gluteus|autochthon|iliopsoas|sternocleidomastoid|trapezius|scalene|deltoid|spinatus|subscapularis|"
+        r"pectoralis|serratus|teres|muscle|masseter|quadriceps|thigh|sartorius|triceps",
+    ),
+)
+"""Parts of the body by the names that organ packages give what belongs to them, matched from the start; other
+organs are parts by themselves, both sides together."""
+
+
+def region_of(site: Site) -> str:
+    """The part of the body that a lesion is in; ``no organ`` for one that only touches or adjoins one."""
+    if site.overlap < IN_ORGAN_FROM:
+        return NOWHERE
+    name = site.anatomy.name.lower()
+    region = next((region for region, names in _REGIONS if re.match(names, name)), None)
+    return region or re.sub(r"_(left|right)$|^(left|right)_", "", name).replace("_", " ")
+
+
+def by_region(
+    lesions: tuple[Lesion, ...], total: Callable[[tuple[Lesion, ...]], Totals]
+) -> tuple[SiteTotals, ...]:
+    """Totals by part of the body, the largest volume first; empty where no lesion has a site.
+
+    Parameters
+    ----------
+    lesions : tuple of Lesion
+    total : callable
+        Adds lesions up.
+    """
+    return _grouped(lesions, total, lambda site: (region_of(site), None))
+
+
+def by_organ(
+    lesions: tuple[Lesion, ...], total: Callable[[tuple[Lesion, ...]], Totals]
+) -> tuple[SiteTotals, ...]:
+    """Totals by organ and side, as :func:`by_region`."""
+    return _grouped(lesions, total, _organ)
+
+
+def _organ(site: Site) -> tuple[str, Anatomy | None]:
+    if site.overlap < IN_ORGAN_FROM:
+        return NOWHERE, None
+    anatomy = site.anatomy
+    if anatomy.code is None:
+        return anatomy.name.replace("_", " "), anatomy
+    meaning = anatomy.code.meaning[:1].lower() + anatomy.code.meaning[1:]
+    return f"{anatomy.side.meaning.lower()} {meaning}" if anatomy.side else meaning, anatomy
+
+
+def _grouped(
+    lesions: tuple[Lesion, ...],
+    total: Callable[[tuple[Lesion, ...]], Totals],
+    place: Callable[[Site], tuple[str, Anatomy | None]],
+) -> tuple[SiteTotals, ...]:
+    if all(lesion.site is None for lesion in lesions):
+        return ()
+    groups: defaultdict[tuple[str, Anatomy | None], list[Lesion]] = defaultdict(list)
+    for lesion in lesions:
+        groups[(NOWHERE, None) if lesion.site is None else place(lesion.site)].append(lesion)
+    found = (
+        SiteTotals(name, anatomy, tuple(lesion.number for lesion in group), total(tuple(group)))
+        for (name, anatomy), group in groups.items()
+    )
+    return tuple(sorted(found, key=lambda each: (-each.totals.volume_ml, each.lesions)))
