@@ -29,6 +29,9 @@ class Fact:
     """How it was computed or who stated it."""
     reason: str = ""
     """Why it is not known, as a clause; empty where it is."""
+    at_least: float | None = None
+    """A bound of a number that is not known exactly, such as new lesions of which some places were not shown."""
+    at_most: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,10 @@ class Finding:
     """What makes it less certain, such as uptake times that differ."""
     lesion: int | None = None
     """Number of the lesion that it is of; None: of the study."""
+    compared_with: str | None = None
+    """Study Instance UID of the prior that it compares with; None: it speaks of the current study alone."""
+    kind: str = ""
+    """``eligibility``, ``score`` or ``response``."""
 
 
 class Fate(StrEnum):
@@ -187,7 +194,10 @@ class Assessed:
     """A study with all that its measurements mean."""
 
     quantified: Quantified
+    clinical: tuple[Fact, ...] = ()
+    """What was stated beside the images."""
     facts: tuple[Fact, ...] = ()
+    """What rules and models were told: measured and stated."""
     findings: tuple[Finding, ...] = ()
     follow_ups: tuple[FollowUp, ...] = ()
     """The latest prior first."""

@@ -13,7 +13,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.sr.coding import Code
 
 from operators import domain
-from operators.domain import Algorithm, Claim, Lesion
+from operators.domain import Algorithm, Claim, Finding, Lesion
 
 PRIVATE_SCHEME: Final = "99THERAMAP"
 
@@ -79,6 +79,28 @@ PRIVATE_DEFINITIONS: Final[dict[Code, str]] = {
     Code("TM018", PRIVATE_SCHEME, "Quality of the segmentation"): (
         "Concept name: how far a network's segmentation can be trusted, and whether the study is like the "
         "data that it was trained on; or that nothing tells."
+    ),
+    Code("TM030", PRIVATE_SCHEME, "Finding by a published rule"): (
+        "Concept name: what a published rule says of the study or the lesion, its category being a code of "
+        "this scheme, the rule's name and the category with a full stop between them (docs/rules.md)."
+    ),
+    Code("TM031", PRIVATE_SCHEME, "Grounds of a finding"): (
+        "Concept name: in words, the rule, its category, what decided it, its criterion and its source."
+    ),
+    Code("TM032", PRIVATE_SCHEME, "Indeterminate"): (
+        "Value: the rule was tried, and what it asks for is not known or cannot be trusted."
+    ),
+    Code("TM033", PRIVATE_SCHEME, "Change since a prior study"): (
+        "Concept name: what became of the lesions since a prior study, and how the two were registered."
+    ),
+    Code("TM034", PRIVATE_SCHEME, "Prediction by a model"): (
+        "Concept name: a prediction with its model, population, performance and source, or why there is none."
+    ),
+    Code("TM035", PRIVATE_SCHEME, "Clinical inputs"): (
+        "Concept name: what rules and models were told beside the images, and by whom."
+    ),
+    Code("TM036", PRIVATE_SCHEME, "Published rule"): (
+        "Concept name: the rule by which something was judged, as a code of this scheme (docs/rules.md)."
     ),
     Code("TM020", PRIVATE_SCHEME, "Report on the state of processing"): (
         "Document title: the software did not produce the results that were to be expected."
@@ -185,6 +207,15 @@ ORGANS: Final = _PRIVATE["TM015"]
 REMOVED_UPTAKE: Final = _PRIVATE["TM016"]
 REFERENCE_REGIONS: Final = _PRIVATE["TM017"]
 QUALITY: Final = _PRIVATE["TM018"]
+RULE_FINDING: Final = _PRIVATE["TM030"]
+GROUNDS: Final = _PRIVATE["TM031"]
+INDETERMINATE: Final = _PRIVATE["TM032"]
+CHANGE: Final = _PRIVATE["TM033"]
+PREDICTION: Final = _PRIVATE["TM034"]
+CLINICAL_INPUTS: Final = _PRIVATE["TM035"]
+PUBLISHED_RULE: Final = _PRIVATE["TM036"]
+CURRENT_RESPONSE: Final = Code("112048", "DCM", "Current Response")
+RESPONSE_METHOD: Final = Code("112021", "DCM", "Response Evaluation Method")
 STATUS_REPORT: Final = _PRIVATE["TM020"]
 LACK_OF_RESULTS: Final = _PRIVATE["TM021"]
 
@@ -238,6 +269,23 @@ PROCESSING_EQUIPMENT: Final = Code("109102", "DCM", "Processing Equipment")
 REJECTED_FOR_QUALITY: Final = Code("113001", "DCM", "Rejected for Quality Reasons")
 REJECTED_FOR_PATIENT_SAFETY: Final = Code("113037", "DCM", "Rejected for Patient Safety Reasons")
 KEY_OBJECT_DESCRIPTION: Final = Code("113012", "DCM", "Key Object Description")
+
+
+def category_of(finding: Finding) -> Code:
+    """What a rule says, as a code of the private scheme: ``recip.PR``; or that it says nothing."""
+    if finding.category is None:
+        return INDETERMINATE
+    return Code(f"{finding.rule}.{finding.category}", PRIVATE_SCHEME, _meaning(finding.meaning))
+
+
+def rule_of(finding: Finding) -> Code:
+    """The rule of a finding, as a code of the private scheme."""
+    return Code(finding.rule, PRIVATE_SCHEME, _meaning(finding.title))
+
+
+def _meaning(words: str) -> str:
+    """Of at most 64 characters, as Code Meaning (0008,0104) has them."""
+    return words if len(words) <= 64 else f"{words[:61]}..."
 
 
 def family_of(algorithm: Algorithm) -> Code:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.domain import Lesion, Quantified, SrRegion, Volume
+from operators.domain import Assessed, Lesion, Quantified, SrRegion, Volume
 from operators.results import codes
 from operators.results.content import (
     Relation,
@@ -22,19 +22,22 @@ from operators.results.content import (
     uid,
 )
 from operators.results.contours import contours
+from operators.results.evaluations import evaluation
 from operators.results.headers import clean_text
 from operators.results.identity import Identity
 from operators.results.seg import SEG_CLASS_UID
 from operators.results.source import plane_reference, reference
+from operators.results.summary import judged
+from operators.results.summary_response import of_lesion
 from operators.results.tracking import parameters_of, track
 
 
-def measurement_group(quantified: Quantified, lesion: Lesion, identity: Identity, region: SrRegion) -> bytes:
+def measurement_group(assessed: Assessed, lesion: Lesion, identity: Identity, region: SrRegion) -> bytes:
     """The group of one lesion, encoded.
 
     Parameters
     ----------
-    quantified : Quantified
+    assessed : Assessed
         The study that it belongs to.
     lesion : Lesion
         The lesion; its number is its segment's.
@@ -48,6 +51,7 @@ def measurement_group(quantified: Quantified, lesion: Lesion, identity: Identity
     bytes
         An item with tracking, finding, its site where that is known, algorithm, measurements and region.
     """
+    quantified = assessed.quantified
     claim = quantified.segmented.claim
     tracking = track(lesion, claim, identity)
     if region is SrRegion.IMAGE:
@@ -61,9 +65,16 @@ def measurement_group(quantified: Quantified, lesion: Lesion, identity: Identity
         *_finding_site(lesion),
         *_algorithm(quantified),
         *_measurements(lesion, quantified.selection.tracer.protocol),
+        *_judged(assessed, lesion),
         *where,
     )
     return container(Relation.CONTAINS, codes.MEASUREMENT_GROUP, items, template="1411", continuous=True)
+
+
+def _judged(assessed: Assessed, lesion: Lesion) -> Iterator[bytes]:
+    """What rules say of the lesion."""
+    for finding in of_lesion(assessed, lesion.number):
+        yield evaluation(Relation.CONTAINS, judged(finding))
 
 
 def image_regions(lesion: Lesion, pet: Volume) -> Iterator[bytes]:

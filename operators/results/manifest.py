@@ -37,10 +37,11 @@ from operators.results.manifest_models import (
     removed_content,
     site_content,
 )
+from operators.results.manifest_response import response_content
 from operators.results.summary import RESEARCH_ONLY
 from operators.results.tracking import track
 
-SCHEMA_VERSION: Final = "1.2"
+SCHEMA_VERSION: Final = "1.3"
 FILE_NAME: Final = "results.json"
 
 
@@ -172,6 +173,7 @@ def _completed(assessed: Assessed, files: Iterable[ResultFile], profile: ResultP
         "lesions": [_lesion(lesion, quantified, identity) for lesion in quantified.lesions],
         "totals": _totals(quantified),
         "quality": quality_content(segmented.quality),
+        **response_content(assessed),
         "notes": [_note(note) for note in assessed.all_notes],
         "files": [_file(file, folder) for file in files],
     }

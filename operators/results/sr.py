@@ -36,6 +36,7 @@ from operators.results.content import (
 )
 from operators.results.encoding import elements_of, in_order, item, sequence, text
 from operators.results.equipment import device_module, device_uid
+from operators.results.evaluations import evaluation
 from operators.results.files import write_instance
 from operators.results.groups import measurement_group
 from operators.results.head import ResultInstance, head
@@ -48,13 +49,12 @@ from operators.results.source import (
     references,
     unique_instances,
 )
-from operators.results.summary import Statement, statements
+from operators.results.summary import statements
 
 SR_CLASS_UID: Final = "1.2.840.10008.5.1.4.1.1.88.34"
 """Comprehensive 3D SR."""
 
 _SERIES_OFFSET: Final = {SrRegion.IMAGE: 0, SrRegion.SEGMENT: 1}
-_TEXT_LIMIT: Final = 4096
 
 
 def write_srs(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
@@ -131,9 +131,9 @@ def _items(
     yield code(Relation.HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, codes.PET)
     yield _image_library(quantified)
     if quantified.lesions:  # row 6; without lesions row 12 stands alone
-        groups = (measurement_group(quantified, lesion, identity, region) for lesion in quantified.lesions)
+        groups = (measurement_group(assessed, lesion, identity, region) for lesion in quantified.lesions)
         yield container(Relation.CONTAINS, codes.IMAGING_MEASUREMENTS, groups)
-    evaluations = map(_evaluation, statements(assessed))
+    evaluations = (evaluation(Relation.CONTAINS, statement) for statement in statements(assessed))
     yield container(Relation.CONTAINS, codes.QUALITATIVE_EVALUATIONS, evaluations)
 
 
@@ -173,15 +173,6 @@ def _image_descriptors(quantified: Quantified) -> Iterator[bytes]:
     if tracer is not None:
         agent = Code(tracer.value, tracer.scheme, clean_text(tracer.meaning, 64) or tracer.value)
         yield code(context, codes.RADIOPHARMACEUTICAL, agent)
-
-
-def _evaluation(statement: Statement) -> bytes:
-    """A row of the Qualitative Evaluations container: a code, text, or a number (TID 1500 is extensible)."""
-    if isinstance(statement.value, float):
-        return number(Relation.CONTAINS, statement.concept, statement.value, codes.NO_UNITS)
-    if isinstance(statement.value, str):
-        return plain_text(Relation.CONTAINS, statement.concept, clean_text(statement.value, _TEXT_LIMIT))
-    return code(Relation.CONTAINS, statement.concept, statement.value)
 
 
 def _evidence(quantified: Quantified, identity: Identity, region: SrRegion) -> bytes:

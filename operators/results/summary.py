@@ -12,13 +12,14 @@ from operators.domain import (
     Algorithm,
     Assessed,
     Claim,
+    Finding,
     PredictedDice,
     Quality,
     Quantified,
     ReferenceRegion,
     RemovedUptake,
 )
-from operators.results import codes
+from operators.results import codes, summary_response
 from operators.results.tracking import parameters_of
 
 RESEARCH_ONLY: Final = (
@@ -32,13 +33,16 @@ class Statement:
 
     concept: Code
     value: Code | str | float
+    details: tuple[Statement, ...] = ()
+    """What modifies a code."""
 
 
 def statements(assessed: Assessed) -> Iterator[Statement]:
     """The report's statements, in reading order.
 
     Status, impression, claim, method, organs, removed uptake, reference regions, totals (or why there are
-    none of these), how far the segmentation can be trusted, then every note: the quality section.
+    none of these), what rules say, what changed, predictions, clinical inputs, how far the segmentation can
+    be trusted, then every note: the quality section.
     """
     quantified = assessed.quantified
     yield Statement(codes.STATUS, RESEARCH_ONLY)
@@ -49,6 +53,7 @@ def statements(assessed: Assessed) -> Iterator[Statement]:
     yield Statement(codes.REMOVED_UPTAKE, _removed(quantified.segmented.removed))
     yield Statement(codes.REFERENCE_REGIONS, _references(quantified.segmented.references))
     yield Statement(codes.TOTALS, _totals(quantified))
+    yield from _meant(assessed)
     quality = quantified.segmented.quality
     yield Statement(codes.QUALITY, _quality(quality))
     if quality is not None and quality.predicted_dice is not None:
@@ -56,6 +61,32 @@ def statements(assessed: Assessed) -> Iterator[Statement]:
     for note in assessed.all_notes:
         tag = "" if note.tag is None else f" [{note.tag}]"
         yield Statement(codes.QUALITY_NOTE, f"{note.code}: {note.sentence}{tag}")
+
+
+def _meant(assessed: Assessed) -> Iterator[Statement]:
+    for finding in summary_response.of_the_study(assessed):
+        yield judged(finding)
+    for follow_up in assessed.follow_ups:
+        yield Statement(codes.CHANGE, summary_response.change(follow_up))
+    for prediction in assessed.predictions:
+        yield Statement(codes.PREDICTION, summary_response.prediction(prediction))
+    told = summary_response.stated(assessed.clinical)
+    if told:
+        yield Statement(codes.CLINICAL_INPUTS, told)
+
+
+def judged(finding: Finding) -> Statement:
+    """What a rule says, as a code with the rule and the grounds beside it."""
+    is_response = finding.kind == "response"
+    rule = codes.RESPONSE_METHOD if is_response else codes.PUBLISHED_RULE
+    return Statement(
+        codes.CURRENT_RESPONSE if is_response else codes.RULE_FINDING,
+        codes.category_of(finding),
+        (
+            Statement(rule, codes.rule_of(finding)),
+            Statement(codes.GROUNDS, summary_response.grounds(finding)),
+        ),
+    )
 
 
 def impression(quantified: Quantified) -> str:

@@ -23,17 +23,17 @@ PROFILE = ResultProfile(software_version="0.1.0")
 BOTH = Job(destinations=(Destination("viewer"), Destination("tools", SrRegion.SEGMENT)))
 
 
-def _builder():
+def _builders():
     """The hand-made measured PET of the results' unit tests."""
     path = Path(__file__).parent.parent / "operators" / "results" / "conftest.py"
     spec = importlib.util.spec_from_file_location("results_builder", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    return module.build
+    return module.build, module.assess
 
 
-build = _builder()
+build, assess = _builders()
 
 
 def program(name):
@@ -66,7 +66,10 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_dciodvfy_finds_no_error(tmp_path, case):
     quantified = build(**CASES[case])
-    for file in (*write_seg(quantified, PROFILE, tmp_path), *write_srs(quantified, PROFILE, tmp_path)):
+    for file in (
+        *write_seg(assess(quantified), PROFILE, tmp_path),
+        *write_srs(assess(quantified), PROFILE, tmp_path),
+    ):
         said = run("dciodvfy", "-new", file.path)
         assert not [line for line in said.splitlines() if line.startswith("Error")], said
 
@@ -74,7 +77,7 @@ def test_dciodvfy_finds_no_error(tmp_path, case):
 @pytest.mark.parametrize("shape", [(12, 24, 20), (12, 23, 21)])
 def test_dcmqi_reads_the_segments_voxels(tmp_path, shape):
     quantified = build(hole=True, shape=shape)
-    (seg,) = write_seg(quantified, PROFILE, tmp_path)
+    (seg,) = write_seg(assess(quantified), PROFILE, tmp_path)
     run(
         "segimage2itkimage",
         "--inputDICOM",
@@ -102,7 +105,7 @@ def test_dcmqi_reads_the_segments_voxels(tmp_path, shape):
 def test_simpleitk_reads_the_segments_voxels(tmp_path):
     """Of frames of whole bytes: of others GDCM adds voxels, other ones each time, of any SEG."""
     quantified = build()
-    (seg,) = write_seg(quantified, PROFILE, tmp_path)
+    (seg,) = write_seg(assess(quantified), PROFILE, tmp_path)
     found = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(seg.path))
     assert found.shape == (10, 24, 20)
     assert np.count_nonzero(found) == sum(lesion.voxels for lesion in quantified.lesions)
@@ -111,7 +114,7 @@ def test_simpleitk_reads_the_segments_voxels(tmp_path):
 @pytest.mark.parametrize("with_models", [False, True])
 def test_dcmqi_reads_the_reports_numbers(tmp_path, with_models):
     quantified = build(job=BOTH, with_models=with_models)
-    report = write_srs(quantified, PROFILE, tmp_path)[1]
+    report = write_srs(assess(quantified), PROFILE, tmp_path)[1]
     run("tid1500reader", "--inputDICOM", report.path, "--outputMetadata", tmp_path / "sr.json")
     groups = json.loads((tmp_path / "sr.json").read_text())["Measurements"]
     for lesion, group in zip(quantified.lesions, groups, strict=True):
@@ -132,7 +135,7 @@ def test_dcmqi_reads_the_reports_numbers(tmp_path, with_models):
 
 def test_dsrdump_reads_the_reports_numbers(tmp_path):
     quantified = build(job=BOTH)
-    for report in write_srs(quantified, PROFILE, tmp_path):
+    for report in write_srs(assess(quantified), PROFILE, tmp_path):
         said = run("dsrdump", "+Pc", "+Pl", report.path)
         for lesion in quantified.lesions:
             assert f'NUM:(126401,DCM,"SUVbw")="{lesion.suv_max}"' in said
@@ -142,7 +145,7 @@ def test_dsrdump_reads_the_reports_numbers(tmp_path):
 def test_coding_agrees_with_dcmqis_own_pet_report(tmp_path, unpacked):
     """The example codes the same concepts (in the older SNOMED RT identifiers where those were current)."""
     example = pydicom.dcmread(next(unpacked("dcmqi_seg_sr_example.tar.xz").rglob("sr.dcm")))
-    ours = pydicom.dcmread(write_srs(build(job=BOTH), PROFILE, tmp_path)[1].path)
+    ours = pydicom.dcmread(write_srs(assess(build(job=BOTH)), PROFILE, tmp_path)[1].path)
 
     def concepts(item):
         for child in item.get("ContentSequence", ()):

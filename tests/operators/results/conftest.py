@@ -14,10 +14,17 @@ from scipy import ndimage
 from operators.domain import (
     Algorithm,
     Anatomy,
+    Assessed,
     Case,
     Claim,
     Code,
+    Contribution,
+    Correspondence,
     Departure,
+    Fact,
+    Fate,
+    Finding,
+    FollowUp,
     Geometry,
     Instance,
     Job,
@@ -28,11 +35,13 @@ from operators.domain import (
     OrganMap,
     Parameter,
     PredictedDice,
+    Prediction,
     Protocol,
     ProtocolMethod,
     Quality,
     Quantified,
     ReferenceRegion,
+    Registration,
     RemovedUptake,
     ResultProfile,
     Role,
@@ -45,6 +54,7 @@ from operators.domain import (
     Suv,
     Totals,
     Tracer,
+    TrackedName,
     Volume,
     Volumes,
     Window,
@@ -294,6 +304,58 @@ def build(recipe: Recipe | None = None, **changes: Any) -> Quantified:
         notes=(),
     )
     return with_models(quantified) if recipe.with_models else quantified
+
+
+def assess(quantified: Quantified) -> Assessed:
+    """The same with a finding of each kind, a prior, predictions and clinical inputs."""
+    psa = Fact("psa_ng_ml", 12.5, "ng/mL", "job.json")
+    change = Fact("volume_change_percent", -41.5, "%", "PET of both studies")
+    unknown = Fact("new_lesions", None, "1", reason="the registration was rejected")
+    caution = Note("UPTAKE_TIMES_DIFFER", "Uptake times differ by 22 min.")
+    common = {"version": "1", "criterion": "As published.", "citation": "Somebody 2022", "verification": "V2"}
+    findings = (
+        Finding(
+            "recip", "RECIP 1.0", category="PR", meaning="partial response", kind="response",
+            reason="The volume fell by 41.5 %.", facts=(change,), warnings=(caution,), **common,
+        ),
+        Finding(
+            "vision", "VISION", category=None, meaning="", kind="eligibility",
+            reason="Whether lesions are new is not known.", facts=(unknown,), **common,
+        ),
+        Finding(
+            "promise", "PROMISE V2 expression", category="2", meaning="liver to parotid", kind="score",
+            reason="SUVmean 5.", facts=(), lesion=1, **common,
+        ),
+    )  # fmt: skip
+    prior = FollowUp(
+        prior=quantified, time=datetime(2023, 8, 1, 9, 0), days=157.0,
+        registration=Registration(True, "error 2.1 mm.", "rigid, CT", np.eye(4), measures={"error_mm": 2.1}),
+        correspondences=(
+            Correspondence(Fate.MATCHED, (1,), (1,), 0.8, 2.0), Correspondence(Fate.NEW, (), (2,)),
+        ),
+    )  # fmt: skip
+    common = {
+        "digest": "ef" * 32,
+        "population": "Men.",
+        "performance": "AUC 0.7.",
+        "citation": "Somebody 2021",
+    }
+    predictions = (
+        Prediction(
+            "ours@1", "Our model", "metastasis", kind="probability", value=0.25, unit="1", withheld=None,
+            interval=(0.1, 0.4), prediction_set=("no metastasis",), coverage=0.9, inputs=(psa,),
+            contributions=(Contribution("psa_ng_ml", 12.5, "ng/mL", 0.3),), explained_in="log odds", **common,
+        ),
+        Prediction(
+            "other@1", "Other", "death", kind="hazard_ratio", value=None, unit="1",
+            withheld="The diagnosis is not known.", **common,
+        ),
+    )  # fmt: skip
+    return Assessed(
+        quantified=quantified, clinical=(psa,), facts=(psa, change, unknown), findings=findings,
+        follow_ups=(prior,), predictions=predictions, names={1: TrackedName("Lesion 7", "2.25.7")},
+        notes=(Note("PRIOR_REFUSED", "A prior was refused."),),
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pydicom.uid import UID
 from operators.domain import Assessed, Job
 from operators.errors import ResultRefusal
 from operators.results.identity import identify
+from tests.operators.results.conftest import assess
 
 
 def test_uids_are_valid_and_distinct_by_role(make, profile):
@@ -115,3 +116,16 @@ def test_refuses_a_study_without_any_time(make, profile):
     with pytest.raises(ResultRefusal) as caught:
         identify(Assessed(make(lacking=("StudyDate", "StudyTime", "SeriesDate", "SeriesTime"))), profile)
     assert caught.value.code == "TIME_UNKNOWN"
+
+
+def test_what_rules_and_models_say_changes_the_identity(make, profile):
+    plain, full = Assessed(make()), assess(make())
+    others = (
+        replace(full, findings=full.findings[:1]),
+        replace(full, predictions=full.predictions[:1]),
+        replace(full, follow_ups=()),
+        replace(full, names={}),
+        replace(full, facts=full.facts[:1]),
+        replace(full, notes=()),
+    )
+    assert len({identify(each, profile).digest for each in (plain, full, *others)}) == len(others) + 2

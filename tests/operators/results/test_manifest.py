@@ -16,6 +16,7 @@ from operators.results.manifest import write_input_refusal, write_results
 from operators.results.pictures import write_pictures
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
+from tests.operators.results.conftest import assess
 
 FACTS = RunFacts({"theramap": "0.1.0"}, "cpu", {"load": 0.25}, 312.5)
 
@@ -187,3 +188,23 @@ def test_a_tracer_beyond_training_and_a_missing_dice_are_null(make, profile, tmp
     content = checked(write_results(Assessed(changed), (), FACTS, profile, tmp_path))["quality"]
     assert content["predicted_dice"] is None
     assert content["out_of_distribution"][0]["low"] is None
+
+
+def test_what_the_measurements_mean_is_said(make, profile, tmp_path):
+    content = checked(write_results(assess(make()), (), FACTS, profile, tmp_path))
+    response, eligibility, score = content["findings"]
+    assert (response["category"], response["facts"][0]["value"]) == ("PR", -41.5)
+    assert eligibility["category"] is None
+    assert eligibility["facts"][0] == {
+        "name": "new_lesions", "value": None, "unit": "1", "source": "",
+        "reason": "the registration was rejected",
+    }  # fmt: skip
+    assert score["lesion"] == 1
+    (prior,) = content["follow_ups"]
+    assert prior["registration"]["measures"] == {"error_mm": 2.1}
+    assert [each["fate"] for each in prior["correspondences"]] == ["matched", "new"]
+    given, withheld = content["predictions"]
+    assert (given["value"], given["contributions"][0]["amount"]) == (0.25, 0.3)
+    assert (withheld["value"], withheld["withheld"]) == (None, "The diagnosis is not known.")
+    assert content["lesions"][0]["tracking_identifier"] == "Lesion 7"
+    assert [note["code"] for note in content["notes"]][-1] == "PRIOR_REFUSED"

@@ -7,12 +7,14 @@ import highdicom
 import numpy as np
 import pytest
 from pydicom.sr.codedict import codes as dictionary
+from pydicom.sr.coding import Code
 
 from operators.domain import Assessed, Claim, Destination, Job, SrRegion, SupersededResult
 from operators.results.identity import identify
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
 from operators.results.tracking import track
+from tests.operators.results.conftest import assess
 
 BOTH = Job(destinations=(Destination("viewer"), Destination("tools", SrRegion.SEGMENT)))
 
@@ -262,3 +264,39 @@ def test_a_study_like_the_training_data_without_lesions_has_no_dice(make, profil
     [said] = texts(report)["TM018"]
     assert said.startswith("No Dice is predicted: nothing was segmented")
     assert said.endswith("like it in all that was compared.")
+
+
+def test_the_report_says_what_the_measurements_mean(make, profile, tmp_path):
+    (file,) = write_srs(assess(make()), profile, tmp_path)
+    rows = {}
+    for container in read(file).ContentSequence:
+        if container.ConceptNameCodeSequence[0].CodeValue == "C0034375":
+            for item in container.ContentSequence:
+                rows.setdefault(item.ConceptNameCodeSequence[0].CodeValue, []).append(item)
+    (response,) = rows["112048"]
+    assert response.ConceptCodeSequence[0].CodeValue == "recip.PR"
+    method, grounds = response.ContentSequence
+    assert method.ConceptCodeSequence[0].CodeMeaning == "RECIP 1.0"
+    assert "The volume fell by 41.5 %" in grounds.TextValue
+    assert "Caution: Uptake times differ by 22 min." in grounds.TextValue
+    (vision,) = rows["TM030"]
+    assert vision.ConceptCodeSequence[0].CodeValue == "TM032"  # indeterminate, not a category
+    (change,) = rows["TM033"]
+    assert "157 days before" in change.TextValue
+    assert "1 matched, 1 new" in change.TextValue
+    predicted, withheld = (row.TextValue for row in rows["TM034"])
+    assert "probability 0.25 (0.1 to 0.4); at 90% coverage: no metastasis." in predicted
+    assert "psa_ng_ml 12.5 ng/mL +0.30" in predicted
+    assert "withheld. The diagnosis is not known." in withheld
+    assert "psa ng ml 12.5 ng/mL (job.json)" in rows["TM035"][0].TextValue
+
+
+def test_a_lesion_keeps_its_name_and_has_its_score(make, profile, tmp_path):
+    (file,) = write_srs(assess(make()), profile, tmp_path)
+    first, second = read(file).content.get_volumetric_roi_measurement_groups()
+    assert (first.tracking_identifier, first.tracking_uid) == ("Lesion 7", "2.25.7")
+    assert second.tracking_identifier == "Uptake 2"
+    rule = Code("TM030", "99THERAMAP", "Finding by a published rule")
+    (score,) = first.get_qualitative_evaluations(name=rule)
+    assert score.value.value == "promise.2"
+    assert not second.get_qualitative_evaluations(name=rule)
