@@ -13,7 +13,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.sr.coding import Code
 
 from operators import domain
-from operators.domain import Algorithm, Claim, Finding, Lesion
+from operators.domain import Algorithm, Claim, Finding, Lesion, Scale
 
 PRIVATE_SCHEME: Final = "99THERAMAP"
 
@@ -130,8 +130,14 @@ _PROPERTIES: Final = {
 }
 
 
-def _term(term: domain.Code) -> Code:
-    return Code(term.value, term.scheme, term.meaning[:64])
+def term(concept: domain.Code) -> Code:
+    """A concept of the domain as reports have it."""
+    return Code(concept.value, concept.scheme, concept.meaning[:64])
+
+
+def unit_of(scale: Scale) -> Code:
+    """The unit of an SUV beside SUVbw (PS3.16 CID 85)."""
+    return Code(scale.unit, "UCUM", scale.title)
 
 
 IN_ORGAN_FROM: Final = 0.2
@@ -149,7 +155,7 @@ def place_of(lesion: Lesion) -> tuple[Code, Code | None] | None:
     if site is None or site.overlap < IN_ORGAN_FROM or site.anatomy.code is None:
         return None
     side = site.anatomy.side
-    return _term(site.anatomy.code), None if side is None else _term(side)
+    return term(site.anatomy.code), None if side is None else term(side)
 
 
 def property_of(claim: Claim) -> tuple[Code, Code]:
@@ -167,6 +173,7 @@ METABOLIC_VOLUME: Final = Code("126032", "DCM", "Metabolic Volume")
 TOTAL_LESION_GLYCOLYSIS: Final = Code("126033", "DCM", "Total Lesion Glycolysis")
 TOTAL_LESION_UPTAKE: Final = _PRIVATE["TM004"]
 SUVBW_LOCAL_PEAK: Final = _PRIVATE["TM005"]
+LESION_TO_BACKGROUND: Final = Code("126039", "DCM", "Lesion to Background SUV Ratio")
 CERTAINTY_OF_FINDING: Final = Code("111012", "DCM", "Certainty of Finding")
 PREDICTED_DICE: Final = _PRIVATE["TM008"]
 DIAMETER: Final = Code("81827009", "SCT", "Diameter")

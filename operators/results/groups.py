@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.domain import Assessed, Lesion, Quantified, SrRegion, Volume
+from operators.domain import Assessed, Lesion, Quantified, Scale, SrRegion, Volume
+from operators.quantification.scales import PERCIST
 from operators.results import codes
 from operators.results.content import (
     Relation,
@@ -65,14 +66,39 @@ def measurement_group(assessed: Assessed, lesion: Lesion, identity: Identity, re
         *_finding_site(lesion),
         *_algorithm(quantified),
         *_measurements(lesion, quantified.selection.tracer.protocol),
+        *_scaled(lesion, quantified.scales),
+        *_ratios(lesion),
         *_judged(assessed, lesion),
         *where,
     )
     return container(Relation.CONTAINS, codes.MEASUREMENT_GROUP, items, template="1411", continuous=True)
 
 
+def _scaled(lesion: Lesion, scales: Sequence[Scale]) -> Iterator[bytes]:
+    """The lesion's highest and peak uptake by lean body mass, as PERCIST has it (the rest: results.json)."""
+    for scale in scales:
+        if scale.name != PERCIST:
+            continue
+        concept, method, unit = codes.term(scale.code), codes.term(scale.method), codes.unit_of(scale)
+        for value, derivation in ((lesion.suv_peak_global, codes.PEAK), (lesion.suv_max, codes.MAXIMUM)):
+            modifiers = (
+                code(Relation.HAS_CONCEPT_MOD, codes.MEASUREMENT_METHOD, method),
+                code(Relation.HAS_CONCEPT_MOD, codes.DERIVATION, derivation),
+            )
+            yield number(Relation.CONTAINS, concept, value * scale.ratio, unit, modifiers)
+
+
+def _ratios(lesion: Lesion) -> Iterator[bytes]:
+    """The lesion's uptake over that of each reference region, which is named."""
+    for name, ratio in lesion.background_ratio.items():
+        region = plain_text(Relation.HAS_CONCEPT_MOD, codes.REFERENCE_REGIONS, name.replace("_", " "))
+        yield number(Relation.CONTAINS, codes.LESION_TO_BACKGROUND, ratio, codes.NO_UNITS, [region])
+
+
 def _judged(assessed: Assessed, lesion: Lesion) -> Iterator[bytes]:
-    """What rules say of the lesion."""
+    """What rules say of the lesion, and what is uncertain about it."""
+    if lesion.uncertain is not None:
+        yield plain_text(Relation.CONTAINS, codes.QUALITY_NOTE, clean_text(lesion.uncertain, 1024))
     for finding in of_lesion(assessed, lesion.number):
         yield evaluation(Relation.CONTAINS, judged(finding))
 

@@ -16,13 +16,17 @@ from operators.domain import (
     Assessed,
     Lesion,
     Note,
+    PercistThreshold,
     Quantified,
     ResultFile,
     ResultProfile,
     RunFacts,
+    Scale,
     SeriesDecision,
     SetAside,
+    SiteTotals,
     Suv,
+    Totals,
     Tracer,
 )
 from operators.errors import InputRefusal, Refusal, Refused
@@ -172,6 +176,9 @@ def _completed(assessed: Assessed, files: Iterable[ResultFile], profile: ResultP
         "references": [reference_content(region) for region in segmented.references],
         "lesions": [_lesion(lesion, quantified, identity) for lesion in quantified.lesions],
         "totals": _totals(quantified),
+        "scales": [_scale(scale) for scale in quantified.scales],
+        "percist": _percist(quantified.percist),
+        "heterogeneity_method": quantified.heterogeneity_method,
         "quality": quality_content(segmented.quality),
         **response_content(assessed),
         "notes": [_note(note) for note in assessed.all_notes],
@@ -252,24 +259,55 @@ def _lesion(lesion: Lesion, quantified: Quantified, identity: Identity) -> Json:
         "longest_diameter_mm": number(lesion.longest_diameter_mm),
         "site": site_content(lesion.site),
         "confidence": number(lesion.confidence),
+        "uncertain": lesion.uncertain,
+        "background_ratio": {name: number(ratio) for name, ratio in lesion.background_ratio.items()},
+        "percist_measurable": lesion.percist_measurable,
+        "heterogeneity": {name: number(value) for name, value in lesion.heterogeneity.items()},
+        "heterogeneity_absent": lesion.heterogeneity_absent,
     }
 
 
 def _totals(quantified: Quantified) -> Json:
     """Numbers over the whole mask under the name of what it is; as tumour totals only when it is that."""
-    totals = quantified.totals
-    numbers = {
+    numbers = _sums(quantified.totals)
+    return {
+        "uptake": {"of": str(quantified.segmented.claim), **numbers},
+        "tumour": numbers if quantified.withheld is None else None,
+        "withheld": quantified.withheld,
+        "sites": [_site_totals(site) for site in quantified.sites],
+        "organs": [_site_totals(organ) for organ in quantified.organs],
+    }
+
+
+def _sums(totals: Totals) -> Json:
+    return {
         "count": totals.count,
         "volume_ml": number(totals.volume_ml),
         "tlg_g": number(totals.tlg_g),
         "suv_max_g_ml": number(totals.suv_max),
         "suv_mean_g_ml": number(totals.suv_mean),
+        "suv_peak_g_ml": number(totals.suv_peak),
         "dmax_mm": number(totals.dmax_mm),
+        "dmax_bulk_mm": number(totals.dmax_bulk_mm),
+        "sdmax_per_m": number(totals.sdmax_per_m),
     }
+
+
+def _site_totals(site: SiteTotals) -> Json:
+    return {"name": site.name, "lesions": list(site.lesions), **_sums(site.totals)}
+
+
+def _scale(scale: Scale) -> Json:
+    return {"name": scale.name, "title": scale.title, "unit": scale.unit, "per_suvbw": number(scale.ratio)}
+
+
+def _percist(threshold: PercistThreshold | None) -> Json | None:
+    if threshold is None:
+        return None
     return {
-        "uptake": {"of": str(quantified.segmented.claim), **numbers},
-        "tumour": numbers if quantified.withheld is None else None,
-        "withheld": quantified.withheld,
+        "suv_peak_g_ml": number(threshold.suv_peak),
+        "reference": threshold.reference,
+        "reason": threshold.reason,
     }
 
 

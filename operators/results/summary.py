@@ -190,4 +190,9 @@ def _totals(quantified: Quantified) -> str:
         parts.append(f"SUVmean {totals.suv_mean:.2f} g/ml")
     if totals.dmax_mm is not None:
         parts.append(f"Dmax {totals.dmax_mm:.1f} mm")
-    return ", ".join(parts)
+    if totals.sdmax_per_m is not None:
+        parts.append(f"SDmax {totals.sdmax_per_m:.2f} /m")
+    sites = (
+        f"{site.name} {site.totals.count} of {site.totals.volume_ml:.2f} ml" for site in quantified.sites
+    )
+    return "; by site: ".join(filter(None, (", ".join(parts), ", ".join(sites))))

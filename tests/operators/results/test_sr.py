@@ -9,7 +9,8 @@ import pytest
 from pydicom.sr.codedict import codes as dictionary
 from pydicom.sr.coding import Code
 
-from operators.domain import Assessed, Claim, Destination, Job, SrRegion, SupersededResult
+from operators.domain import Assessed, Claim, Destination, Job, Scale, SrRegion, SupersededResult
+from operators.domain import Code as DomainCode
 from operators.results.identity import identify
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
@@ -300,3 +301,27 @@ def test_a_lesion_keeps_its_name_and_has_its_score(make, profile, tmp_path):
     (score,) = first.get_qualitative_evaluations(name=rule)
     assert score.value.value == "promise.2"
     assert not second.get_qualitative_evaluations(name=rule)
+
+
+def test_lean_body_mass_backgrounds_and_doubts_are_in_the_group(make, profile, tmp_path):
+    quantified = make(claim=Claim.LESION)
+    janma = Code("126405", "DCM", "SUVlbm(Janma)")
+    scale = Scale(
+        "suvlbm_janmahasatian", "SUL", DomainCode("126405", "DCM", "SUVlbm(Janma)"),
+        DomainCode("126414", "DCM", "Janmahasatian"), "g/ml{SUVlbm(Janma)}", 0.75,
+    )  # fmt: skip
+    first = replace(
+        quantified.lesions[0], background_ratio={"liver": 3.5}, uncertain="It touches the urinary bladder."
+    )
+    changed = replace(quantified, lesions=(first, quantified.lesions[1]), scales=(scale,))
+    (file,) = write_srs(Assessed(changed), profile, tmp_path)
+    group, _ = read(file).content.get_volumetric_roi_measurement_groups()
+    peak, maximum = group.get_measurements(name=janma)
+    assert peak.value == pytest.approx(first.suv_peak_global * 0.75)
+    assert maximum.value == pytest.approx(first.suv_max * 0.75)
+    assert maximum.unit.value == "g/ml{SUVlbm(Janma)}"
+    (ratio,) = group.get_measurements(name=Code("126039", "DCM", "Lesion to Background SUV Ratio"))
+    assert ratio.value == 3.5
+    assert "liver" in str(ratio)
+    said = file.path.read_bytes()
+    assert said.count(b"It touches the urinary bladder.") == 1
