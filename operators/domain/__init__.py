@@ -57,7 +57,7 @@ from operators.domain.selection import (
     Tracer,
     Window,
 )
-from operators.domain.study import Case, Instance, Series, SetAside, Study
+from operators.domain.study import Case, FhirFile, Instance, Series, SetAside, Study
 from operators.domain.volume import Geometry, Suv, Volume, Volumes
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "Destination",
     "Fact",
     "Fate",
+    "FhirFile",
     "Finding",
     "FollowUp",
     "Geometry",

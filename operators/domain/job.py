@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -29,7 +29,7 @@ class Correction:
     author: str
     time: datetime
     study_instance_uid: str | None = None
-    """The study it applies to; None: every current study."""
+    """The study it applies to; None: every current study, and no prior."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,10 @@ class Job:
     priors: tuple[str, ...] = ()
     supersedes: tuple[SupersededResult, ...] = ()
     clinical: Mapping[str, Any] = field(default_factory=dict)
-    """Clinical inputs by name, such as ``glucose_mmol_l``."""
+    """Clinical inputs by the names of the facts that they become, such as ``glucose_mmol_l``: numbers, words,
+    yes or no; ``diagnosis_code`` is a :class:`Code`, ``therapy_date`` a date."""
+    clinical_days: Mapping[str, date] = field(default_factory=dict)
+    """The day on which a clinical input was determined, by its name, where job.json says so."""
     corrections: tuple[Correction, ...] = ()
     method: str | None = None
     """Segmentation method that replaces the protocol's."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydicom.dataset import Dataset
 
@@ -60,6 +62,16 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
+class FhirFile:
+    """The FHIR bundle of the input folder, as it came: JSON and no more is checked of it."""
+
+    content: Mapping[str, Any] | None
+    """None: it cannot be used."""
+    fault: str = ""
+    """Why it cannot be used, as a clause; empty where it can."""
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One study to process, as the load step emits it."""
 
@@ -68,3 +80,7 @@ class Case:
     set_aside: tuple[SetAside, ...]
     output: Path
     """Folder of this study's results."""
+    priors: tuple[Study, ...] = ()
+    """Studies of the same patient that the job names as priors, the oldest first."""
+    fhir: FhirFile | None = None
+    """None: the input folder holds no FHIR bundle."""

@@ -7,13 +7,17 @@ functions are the one place where that is caught.
 from __future__ import annotations
 
 import math
+import re
 import struct
 import zlib
+from datetime import date
 
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+
+from operators.domain import Study
 
 HOSTILE_INPUT_ERRORS = (
     InvalidDicomError,
@@ -87,3 +91,26 @@ def items(header: Dataset, keyword: str) -> tuple[Dataset, ...]:
         return tuple(value) if isinstance(value, Sequence) else ()
     except HOSTILE_INPUT_ERRORS:
         return ()
+
+
+_DAY = re.compile(r"(\d{4})[.\-]?(\d{2})[.\-]?(\d{2})")
+
+
+def day(value: str) -> date | None:
+    """Return the day of a DA value (PS3.5 6.2), also in the forms of old; None when it is none."""
+    match = _DAY.fullmatch(value.strip())
+    try:
+        return date(int(match[1]), int(match[2]), int(match[3])) if match else None
+    except ValueError:
+        return None
+
+
+def stated(study: Study, keyword: str) -> str:
+    """Return the text that the headers of a study's series state; empty when none does, or several differ."""
+    values = {text(series.header, keyword) for series in study.series} - {""}
+    return values.pop() if len(values) == 1 else ""
+
+
+def study_day(study: Study) -> date | None:
+    """Return Study Date (0008,0020)."""
+    return day(stated(study, "StudyDate"))

@@ -22,6 +22,7 @@ from operators.study.elements import Shared
 from operators.study.part10 import PET_CLASSES, DamagedFileError, read_part10
 
 JOB_FILE = "job.json"
+FHIR_FILE = "clinical.fhir.json"
 
 WORKERS = 4
 """Threads: parsing holds the interpreter, so that they help only a slow file system."""
@@ -68,7 +69,7 @@ def read_headers(
     instances : tuple of Instance
         In the order of their paths.
     set_aside : tuple of SetAside
-        Every other file but ``job.json``, in the order of their paths.
+        Every other file but ``job.json`` and ``clinical.fhir.json``, in the order of their paths.
     """
     # Hostile values would be warned about on the terminal, with their content; absent or refused is
     # what we say of them. Reading only: what we write is still validated.
@@ -103,7 +104,7 @@ def _files(root: Path, exclude: Path | None) -> Iterator[Path | SetAside]:
             if entry.is_dir(follow_symlinks=False):
                 if path != exclude:
                     folders.append(path)
-            elif path != root / JOB_FILE:
+            elif path not in {root / JOB_FILE, root / FHIR_FILE}:
                 yield _regular(path, root)
         waiting += reversed(folders)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -19,9 +19,11 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
-from operators.domain import Correction, Destination, Job, SrRegion, SupersededResult
+from operators.domain import Code, Correction, Destination, Job, SrRegion, SupersededResult
 from operators.errors import InputRefusal
+from operators.study.diseases import disease_of
 from operators.study.headers import JOB_FILE
+from operators.study.strict_json import JsonFaultError, read_json
 
 SIZE_LIMIT_BYTES = 2**20
 EARLIEST_YEAR, LATEST_YEAR = 1900, 2200
@@ -48,41 +50,14 @@ def read_job(root: Path) -> Job:
     path = root / JOB_FILE
     if not path.exists() and not path.is_symlink():
         return Job()
-    if path.is_symlink() or not path.is_file():
-        raise _invalid("", "it is not a regular file")
-    content = _parse(path)
+    try:
+        content = read_json(path, SIZE_LIMIT_BYTES)
+    except JsonFaultError as fault:
+        raise _invalid("", str(fault)) from fault
     error = best_match(_validator().iter_errors(content))
     if error is not None:
         raise _invalid(_pointer(error), _fault(error))
     return _job(content)
-
-
-def _parse(path: Path) -> Any:
-    """Return the JSON value of a file; without duplicate keys, NaN or infinity."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(SIZE_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise _invalid("", f"it cannot be read ({error.strerror})") from error
-    if len(data) > SIZE_LIMIT_BYTES:
-        raise _invalid("", f"it is longer than {SIZE_LIMIT_BYTES} bytes")
-    try:
-        content = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_no_constant)
-        json.dumps(content, allow_nan=False)  # 1e999 is read as infinity
-    except (ValueError, RecursionError) as error:
-        raise _invalid("", f"it is not valid JSON ({str(error)[:100]})") from error
-    return content
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) < len(keys):
-        raise ValueError("a key occurs twice")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 @cache
@@ -120,13 +95,15 @@ def _job(content: Mapping[str, Any]) -> Job:
     )
     if len({destination.name for destination in destinations}) < len(destinations):
         raise _invalid("/destinations", "two destinations have the same name")
+    clinical, clinical_days = _clinical(content.get("clinical", {}))
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return Job(
         time=time,
         current=current,
         priors=priors,
         supersedes=tuple(SupersededResult(**item) for item in content.get("supersedes", ())),
-        clinical=dict(content.get("clinical", {})),
+        clinical=clinical,
+        clinical_days=clinical_days,
         corrections=tuple(_correction(i, item) for i, item in enumerate(content.get("corrections", ()))),
         method=options.get("method"),
         method_parameters={
@@ -137,6 +114,44 @@ def _job(content: Mapping[str, Any]) -> Job:
         destinations=destinations,
         digest=sha256(canonical.encode()).hexdigest(),
     )
+
+
+def _clinical(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, date]]:
+    """Return the clinical inputs by the names of their facts, and the days of those that have one."""
+    inputs: dict[str, Any] = {}
+    days: dict[str, date] = {}
+    for name, value in given.items():
+        where = f"/clinical/{name}"
+        if name == "diagnosis":
+            inputs |= _diagnosis(value, where)
+        elif name == "therapy":
+            inputs |= _therapy(value, where)
+        elif isinstance(value, Mapping):
+            inputs[name] = value["value"]
+            if "date" in value:
+                days[name] = _day(value["date"], f"{where}/date")
+        else:
+            inputs[name] = value
+    return inputs, days
+
+
+def _diagnosis(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    code = Code(**given["code"]) if "code" in given else None
+    coded = disease_of(code) if code is not None else None
+    named = given.get("disease", coded)
+    if coded not in (None, named):
+        raise _invalid(where, "the code is of another disease than the one that is named")
+    inputs = {"diagnosis": named, "diagnosis_code": code}
+    return {name: value for name, value in inputs.items() if value is not None}
+
+
+def _therapy(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    inputs = {"therapy": given["name"]} | {
+        f"therapy_{name}": given[name] for name in ("cycle", "activity_gbq") if name in given
+    }
+    if "date" in given:
+        inputs["therapy_date"] = _day(given["date"], f"{where}/date")
+    return inputs
 
 
 def _correction(index: int, item: Mapping[str, Any]) -> Correction:
@@ -169,6 +184,19 @@ def _time(value: str, pointer: str) -> datetime:
         time = datetime.fromisoformat(value)
     except ValueError as error:
         raise _invalid(pointer, "it is not a time") from error
-    if not EARLIEST_YEAR <= time.year <= LATEST_YEAR:
-        raise _invalid(pointer, f"its year is not between {EARLIEST_YEAR} and {LATEST_YEAR}")
+    _require_year(time, pointer)
     return time
+
+
+def _day(value: str, pointer: str) -> date:
+    try:
+        day = date.fromisoformat(value)
+    except ValueError as error:
+        raise _invalid(pointer, "it is not a date") from error
+    _require_year(day, pointer)
+    return day
+
+
+def _require_year(day: date, pointer: str) -> None:
+    if not EARLIEST_YEAR <= day.year <= LATEST_YEAR:
+        raise _invalid(pointer, f"its year is not between {EARLIEST_YEAR} and {LATEST_YEAR}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import date
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -13,9 +14,10 @@ from pydicom.dataset import Dataset
 
 from operators.domain import Case, Instance, Job, Series, SetAside, Study
 from operators.errors import InputRefusal, Refused
-from operators.study.attributes import items, text
+from operators.study.attributes import items, stated, study_day, text
 from operators.study.duplicates import absorb_duplicates
-from operators.study.headers import is_pet, read_headers, relative_path
+from operators.study.fhir import read_fhir_file
+from operators.study.headers import JOB_FILE, is_pet, read_headers, relative_path
 from operators.study.job import read_job
 
 
@@ -54,13 +56,46 @@ def load_cases(root: Path, output: Path, method: str | None = None) -> tuple[Cas
     if not instances:
         sentence = "The input folder holds no DICOM file that can be read."
         raise InputRefusal("NO_DICOM", sentence, set_aside=set_aside)
-    current, others = _current(group_studies(instances), job)
-    _require_unambiguous(job, current)
+    studies = group_studies(instances)
+    current, others = _current(studies, job)
     set_aside = _by_path((*set_aside, *_not_pet(others, root)))
     folders = _folders(current, output)
-    return tuple(
+    cases = tuple(
         _case(study, job, _not_of_others(set_aside, study, current), folder)
         for study, folder in zip(current, folders, strict=True)
+    )
+    fhir = read_fhir_file(root)
+    cases = tuple(
+        replace(_with_priors(case, studies), fhir=fhir) if isinstance(case, Case) else case for case in cases
+    )
+    priors = [prior for case in cases if isinstance(case, Case) for prior in case.priors]
+    _require_unambiguous(job, current, priors)
+    return cases
+
+
+def prior_case(case: Case, prior: Study) -> Case:
+    """Return a prior of a case as a case of its own, to be measured as the current study is.
+
+    Options of the job hold for it too. Clinical inputs do not, since they are of the current study, and of
+    the corrections only those that name it.
+    """
+    corrections = tuple(
+        item for item in case.job.corrections if item.study_instance_uid == prior.study_instance_uid
+    )
+    own = {series.series_instance_uid for series in prior.series}
+    return Case(
+        prior,
+        replace(
+            case.job,
+            current=(prior.study_instance_uid,),
+            priors=(),
+            supersedes=(),
+            clinical={},
+            clinical_days={},
+            corrections=corrections,
+        ),
+        tuple(entry for entry in case.set_aside if entry.series_instance_uid in own),
+        case.output,
     )
 
 
@@ -159,9 +194,61 @@ def _current(studies: Sequence[Study], job: Job) -> tuple[tuple[Study | str, ...
     return with_pet, tuple(study for study in candidates if not _holds_pet(study))
 
 
-def _require_unambiguous(job: Job, current: Sequence[Study | str]) -> None:
+_OTHER_PATIENT = ("PRIOR_OTHER_PATIENT", "which is of another patient: it was not used")
+_MISSING = ("PRIOR_MISSING", "which the input folder does not hold")
+_WITHOUT_PET = ("PRIOR_WITHOUT_PET", "which holds no PET: it was not used")
+_UNDATED = ("PRIOR_UNDATED", "but one of the two has no study date: it was not used")
+_LATER = ("PRIOR_LATER", "which is later than the current study: it was not used")
+
+
+def _with_priors(case: Case, studies: Sequence[Study]) -> Case:
+    """Add the priors that the job names, or why one of them is none."""
+    priors, set_aside, foreign = [], [], set()
+    for uid in case.job.priors:
+        named = [study for study in studies if study.study_instance_uid == uid]
+        own = [study for study in named if _same_patient(study, case.study)]
+        foreign |= {
+            series.series_instance_uid for study in named if study not in own for series in study.series
+        }
+        if len(own) == 1:
+            fault = _fault_as_prior(own[0], case.study)
+        else:
+            fault = _OTHER_PATIENT if named else _MISSING
+        if fault is None:
+            priors.append(replace(own[0], patient_key=case.study.patient_key))
+        else:
+            code, reason = fault
+            # one line for the study: files of another patient may be named for that patient
+            set_aside.append(SetAside(JOB_FILE, code, f"names study {uid} as a prior, {reason}"))
+    priors.sort(key=lambda study: (study_day(study) or date.max, _clock(study), study.study_instance_uid))
+    kept = [entry for entry in case.set_aside if entry.series_instance_uid not in foreign]
+    return replace(case, priors=tuple(priors), set_aside=_by_path((*kept, *set_aside)))
+
+
+def _fault_as_prior(study: Study, current: Study) -> tuple[str, str] | None:
+    """Return code and reason why a study of the same patient cannot be a prior."""
+    day, current_day = study_day(study), study_day(current)
+    if not _holds_pet(study):
+        return _WITHOUT_PET
+    if day is None or current_day is None:
+        return _UNDATED
+    return _LATER if day > current_day else None
+
+
+def _same_patient(one: Study, other: Study) -> bool:
+    """Whether two studies are of one patient: what one of them leaves out, the other may state."""
+    both = [instance for study in (one, other) for series in study.series for instance in series.instances]
+    return len(set(_patient_keys(both))) == 1
+
+
+def _clock(study: Study) -> str:
+    """Return Study Time (0008,0030) in a form that sorts."""
+    return stated(study, "StudyTime").replace(":", "")
+
+
+def _require_unambiguous(job: Job, current: Sequence[Study | str], priors: Sequence[Study]) -> None:
     """Refuse a job whose corrections or clinical inputs could reach the wrong patient, or none."""
-    studies = {study if isinstance(study, str) else study.study_instance_uid for study in current}
+    studies = {study if isinstance(study, str) else study.study_instance_uid for study in (*current, *priors)}
     for correction in job.corrections:
         if correction.study_instance_uid not in (None, *studies):
             sentence = "A correction in job.json is for a study that is not processed; nothing was computed."
