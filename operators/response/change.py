@@ -1,0 +1,223 @@
+"""Facts of change between a prior study and the current one, both with the same tracer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from operators.domain import Correspondence, Fact, Fate, FollowUp, Lesion, Quantified
+from operators.response.catalogue import CATALOGUE
+from operators.response.eligibility import hottest_peak
+from operators.response.known import bounded, known, sul_ratio, unknown, withheld_reason
+
+CHANGE_FACTS = tuple(name for name, entry in CATALOGUE.items() if entry.of_change)
+HOTTEST = 5
+"""PERCIST adds up the TLG of this many lesions (Wahl et al., J Nucl Med 2009;50 Suppl 1:122S)."""
+
+_BOTH = frozenset({Fate.MATCHED, Fate.SPLIT, Fate.MERGED})
+_NO_HEIGHT = "lean body mass and body surface need weight, height and sex in both studies"
+
+
+def change_facts(current: Quantified, follow_up: FollowUp) -> tuple[Fact, ...]:
+    """What changed since a prior study.
+
+    Parameters
+    ----------
+    current : Quantified
+    follow_up : FollowUp
+        The prior with its registration and correspondences.
+
+    Returns
+    -------
+    tuple of Fact
+        Every entry of the catalogue that needs a prior. None is known while either study's totals are
+        withheld. Percentages are of the prior's value.
+    """
+    reason = _incomparable(current, follow_up.prior)
+    if reason is not None:
+        return unknown(CHANGE_FACTS, reason)
+    return tuple(_facts(current, follow_up))
+
+
+def percent_change(prior: float, current: float) -> float:
+    """Change in per cent of the prior's value, which is above 0; from 100 to 70 it is exactly -30."""
+    return 100.0 * (current - prior) / prior
+
+
+def _incomparable(current: Quantified, prior: Quantified) -> str | None:
+    if current.selection.protocol.name != prior.selection.protocol.name:
+        return f"the prior was made with {prior.selection.protocol.title}"
+    return withheld_reason(current, "the current study") or withheld_reason(prior, "the prior study")
+
+
+def _facts(current: Quantified, follow_up: FollowUp) -> Iterator[Fact]:
+    prior = follow_up.prior
+    yield from _new_and_resolved(current, follow_up)
+    yield _percent(
+        "volume_change_percent", prior.totals.volume_ml, current.totals.volume_ml, "sum over all lesions"
+    )
+    yield _scaled(
+        "tlg_change_percent", _tlg_of_hottest, prior, current, f"sum of the {HOTTEST} hottest lesions"
+    )
+    yield from _sul_peak(prior, current)
+    yield _percent(
+        "hottest_suv_max_change_percent",
+        prior.totals.suv_max,
+        current.totals.suv_max,
+        "highest of all lesions",
+    )
+    yield _suv_bsa(prior, current)
+    yield _percent(
+        "longest_diameter_change_percent",
+        _longest(prior),
+        _longest(current),
+        "largest of all lesions, in the PET",
+    )
+    yield from _rises(current, follow_up)
+
+
+def _percent(name: str, prior: float | None, current: float | None, source: str) -> Fact:
+    if prior is None or prior <= 0:
+        return known(name, None, "", "the prior shows no lesion")
+    if current is None:
+        return known(name, None, "", "no lesion is left")
+    return known(name, percent_change(prior, current), source)
+
+
+def _scaled(
+    name: str,
+    measure: Callable[[Quantified], float | None],
+    prior: Quantified,
+    current: Quantified,
+    source: str,
+) -> Fact:
+    """Percent change of a measure by body weight, expressed by lean body mass in both studies."""
+    before, now = sul_ratio(prior), sul_ratio(current)
+    if before is None or now is None:
+        return known(name, None, "", _NO_HEIGHT)
+    first, second = measure(prior), measure(current)
+    return _percent(
+        name, None if first is None else first * before, None if second is None else second * now, source
+    )
+
+
+def _sul_peak(prior: Quantified, current: Quantified) -> Iterator[Fact]:
+    source = "hottest lesion of each study, which need not be the same; lean body mass by Janmahasatian"
+    percent = _scaled("sul_peak_change_percent", _peak, prior, current, source)
+    before, now = sul_ratio(prior), sul_ratio(current)
+    first, second = _peak(prior), _peak(current)
+    if percent.value is None or None in (before, now, first, second):
+        yield known("sul_peak_change", None, "", percent.reason)
+    else:
+        assert before is not None and now is not None and first is not None and second is not None  # noqa: PT018
+        yield known("sul_peak_change", second * now - first * before, source)
+    yield percent
+
+
+def _suv_bsa(prior: Quantified, current: Quantified) -> Fact:
+    name = "suv_bsa_max_change_percent"
+    before, now = (each.segmented.volumes.suv.bsa_ratio for each in (prior, current))
+    if before is None or now is None:
+        return known(name, None, "", _NO_HEIGHT)
+    first, second = prior.totals.suv_max, current.totals.suv_max
+    return _percent(
+        name,
+        None if first is None else first * before,
+        None if second is None else second * now,
+        "highest of all lesions; body surface by DuBois",
+    )
+
+
+def _peak(quantified: Quantified) -> float | None:
+    hottest = hottest_peak(quantified)
+    return None if hottest is None else hottest.suv_peak_global
+
+
+def _tlg_of_hottest(quantified: Quantified) -> float:
+    ranked = sorted(quantified.lesions, key=lambda lesion: -lesion.suv_peak_global)
+    return sum(lesion.tlg_g for lesion in ranked[:HOTTEST])
+
+
+def _longest(quantified: Quantified) -> float | None:
+    return max((lesion.longest_diameter_mm for lesion in quantified.lesions), default=None)
+
+
+def _new_and_resolved(current: Quantified, follow_up: FollowUp) -> Iterator[Fact]:
+    registration, prior = follow_up.registration, follow_up.prior
+    source = f"lesions of both studies compared after registration ({registration.method})"
+    if not registration.accepted:
+        reason = f"the studies could not be brought together: {registration.reason.rstrip('.')}"
+        yield bounded("new_lesions", 0, len(current.lesions), source, reason)
+        yield bounded("resolved_lesions", 0, len(prior.lesions), source, reason)
+        return
+    lesions = {lesion.number: lesion for lesion in current.lesions}
+    new = _numbers(follow_up.correspondences, Fate.NEW, "current")
+    sure = sum(lesions[number].uncertain is None for number in new if number in lesions)
+    uncovered = _numbers(follow_up.correspondences, Fate.NOT_COVERED, "current")
+    yield bounded("new_lesions", sure, len(new) + len(uncovered), source, _not_sure(new, sure, uncovered))
+    gone = len(_numbers(follow_up.correspondences, Fate.RESOLVED, "prior"))
+    hidden = len(_numbers(follow_up.correspondences, Fate.NOT_COVERED, "prior"))
+    yield bounded(
+        "resolved_lesions",
+        gone,
+        gone + hidden,
+        source,
+        f"the current study does not show {hidden} of their places",
+    )
+
+
+def _numbers(correspondences: tuple[Correspondence, ...], fate: Fate, side: str) -> list[int]:
+    chosen = [each for each in correspondences if each.fate is fate]
+    return [number for each in chosen for number in (each.current if side == "current" else each.prior)]
+
+
+def _not_sure(new: list[int], sure: int, uncovered: list[int]) -> str:
+    doubts = []
+    if len(new) > sure:
+        doubts.append(f"{len(new) - sure} new regions may be physiological uptake")
+    if uncovered:
+        doubts.append(f"the prior does not show the place of {len(uncovered)} lesions")
+    return " and ".join(doubts)
+
+
+def _rises(current: Quantified, follow_up: FollowUp) -> Iterator[Fact]:
+    """Largest rises of lesions that both studies show: uptake of all, size of those that are one to one.
+
+    Where lesions have split or merged, a longest diameter has no counterpart: the rise of size is then
+    only bounded from below.
+    """
+    names = ("uptake_rise_percent", "size_rise_percent")
+    if not follow_up.registration.accepted:
+        reason = "the studies could not be brought together"
+        yield from unknown(names, reason)
+        return
+    both = [each for each in follow_up.correspondences if each.fate in _BOTH]
+    if not both:
+        reason = "no lesion is shown by both studies, so that none has risen"
+        for name in names:
+            yield Fact(name, None, "%", "", reason, at_most=0.0)
+        return
+    before = {lesion.number: lesion for lesion in follow_up.prior.lesions}
+    now = {lesion.number: lesion for lesion in current.lesions}
+    source = "lesions that both studies show"
+    uptake = (_rise(each, before, now, lambda lesion: lesion.suv_max) for each in both)
+    yield known(names[0], max(uptake), source)
+    single = [each for each in both if each.fate is Fate.MATCHED]
+    size = max(
+        (_rise(each, before, now, lambda lesion: lesion.longest_diameter_mm) for each in single), default=None
+    )
+    if len(single) == len(both):
+        yield known(names[1], size, source)
+    else:
+        reason = f"{len(both) - len(single)} lesions have split or merged"
+        yield Fact(names[1], None, "%", source, reason, at_least=size)
+
+
+def _rise(
+    correspondence: Correspondence,
+    before: dict[int, Lesion],
+    now: dict[int, Lesion],
+    measure: Callable[[Lesion], float],
+) -> float:
+    first = max(measure(before[number]) for number in correspondence.prior)
+    second = max(measure(now[number]) for number in correspondence.current)
+    return percent_change(first, second)

@@ -1,0 +1,69 @@
+"""The tumour's burden over all time points of a tracer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from operators.domain import FollowUp, Quantified
+
+
+@dataclass(frozen=True, slots=True)
+class TimePoint:
+    """One study of a series. Numbers are None where the study's totals are withheld."""
+
+    study_instance_uid: str
+    time: datetime | None
+    days: float | None
+    """From this study to the current one; 0 for the current one."""
+    lesion_count: int | None
+    volume_ml: float | None
+    total_lesion_uptake_g: float | None
+    """Sum of SUVmean times volume: TLG, PSMA-TL."""
+    suv_mean: float | None
+    """Over the voxels of all lesions, g/ml; None without lesions."""
+    suv_max: float | None
+    withheld: str | None
+    """Why the numbers are absent."""
+
+
+def trend(current: Quantified, follow_ups: Sequence[FollowUp]) -> tuple[TimePoint, ...]:
+    """The series of all studies with the current one's tracer, the oldest first, the current one last.
+
+    Parameters
+    ----------
+    current : Quantified
+    follow_ups : sequence of FollowUp
+        Studies of other tracers are left out.
+
+    Returns
+    -------
+    tuple of TimePoint
+        Empty without a prior. Studies of unknown time come first.
+    """
+    same = [
+        each for each in follow_ups if each.prior.selection.protocol.name == current.selection.protocol.name
+    ]
+    if not same:
+        return ()
+    points = [_point(each.prior, each.time, each.days) for each in same]
+    points.sort(key=lambda point: float("-inf") if point.days is None else -point.days)
+    return (*points, _point(current, _time_of_current(same), 0.0))
+
+
+def _time_of_current(follow_ups: Sequence[FollowUp]) -> datetime | None:
+    return next(
+        (each.time + timedelta(days=each.days) for each in follow_ups if each.time and each.days is not None),
+        None,
+    )
+
+
+def _point(quantified: Quantified, time: datetime | None, days: float | None) -> TimePoint:
+    uid = quantified.selection.case.study.study_instance_uid
+    totals = quantified.totals
+    if quantified.withheld is not None:
+        return TimePoint(uid, time, days, None, None, None, None, None, quantified.withheld)
+    return TimePoint(
+        uid, time, days, totals.count, totals.volume_ml, totals.tlg_g, totals.suv_mean, totals.suv_max, None
+    )
