@@ -13,6 +13,8 @@ IN_ORGAN_FROM = 0.2
 finding site of reports."""
 NOWHERE = "no organ"
 
+_SIDES = ("left", "right", "l", "r")
+
 _REGIONS = (
     (
         "bone",
@@ -28,8 +30,8 @@ _REGIONS = (
     ("heart", r"heart|atrial_appendage"),
     (
         "muscle",
-        r"gluteus|autochthon|iliopsoas|sternocleidomastoid|trapezius|scalene|deltoid|spinatus|subscapularis|"
-        r"pectoralis|serratus|teres|muscle|masseter|quadriceps|thigh|sartorius|triceps",
+        r"gluteus|autochthon|iliopsoas|sternocleidomastoid|trapezius|scalene|deltoid|supraspinatus|"
+        r"infraspinatus|subscapularis|pectoralis|serratus|teres|masseter|quadriceps|thigh|sartorius|triceps",
     ),
 )
 """Parts of the body by the names that organ packages give what belongs to them, matched from the start; other
@@ -40,9 +42,11 @@ def region_of(site: Site) -> str:
     """The part of the body that a lesion is in; ``no organ`` for one that only touches or adjoins one."""
     if site.overlap < IN_ORGAN_FROM:
         return NOWHERE
-    name = site.anatomy.name.lower()
-    region = next((region for region, names in _REGIONS if re.match(names, name)), None)
-    return region or re.sub(r"_(left|right)$|^(left|right)_", "", name).replace("_", " ")
+    words = re.findall(r"[a-z0-9]+", site.anatomy.name.lower())
+    if site.anatomy.side is not None:
+        words = [word for word in words if word not in _SIDES]
+    name = "_".join(words)
+    return next((region for region, names in _REGIONS if re.match(names, name)), name.replace("_", " "))
 
 
 def by_region(
@@ -72,7 +76,7 @@ def _organ(site: Site) -> tuple[str, Anatomy | None]:
     anatomy = site.anatomy
     if anatomy.code is None:
         return anatomy.name.replace("_", " "), anatomy
-    meaning = anatomy.code.meaning[:1].lower() + anatomy.code.meaning[1:]
+    meaning = re.sub(r"^[A-Z](?=[a-z])", lambda first: first[0].lower(), anatomy.code.meaning)
     return f"{anatomy.side.meaning.lower()} {meaning}" if anatomy.side else meaning, anatomy
 
 

@@ -44,3 +44,29 @@ def test_dmax_of_many_lesions_equals_all_pairs(make_volume):
     assert total(lesions).dmax_mm == pytest.approx(
         pdist([lesion.centroid_lps_mm for lesion in lesions]).max()
     )
+
+
+def test_dmaxbulk_starts_at_the_largest_volume_and_sdmax_divides_by_the_surface(make_lesion):
+    lesions = (
+        make_lesion(1, centroid_lps_mm=(0.0, 0.0, 0.0), suv_peak_global=7.0),
+        make_lesion(2, centroid_lps_mm=(300.0, 0.0, 0.0), volume_ml=5.0),
+        make_lesion(3, centroid_lps_mm=(500.0, 0.0, 0.0)),
+    )
+    totals = total(lesions, body_surface_m2=2.0)
+    assert (totals.dmax_mm, totals.dmax_bulk_mm) == (500.0, 300.0)
+    assert totals.sdmax_per_m == 0.25
+    assert totals.suv_peak == 7.0
+
+
+def test_of_equally_large_lesions_the_first_is_the_bulk(make_lesion):
+    lesions = tuple(
+        make_lesion(n, centroid_lps_mm=(x, 0.0, 0.0)) for n, x in ((1, 0.0), (2, 30.0), (3, 100.0))
+    )
+    assert total(lesions).dmax_bulk_mm == 100.0
+
+
+def test_distances_are_absent_below_two_lesions_and_sdmax_without_a_surface(make_lesion):
+    one = total((make_lesion(),), body_surface_m2=2.0)
+    assert (one.dmax_mm, one.dmax_bulk_mm, one.sdmax_per_m) == (None, None, None)
+    two = total((make_lesion(1), make_lesion(2, centroid_lps_mm=(3.0, 4.0, 0.0))))
+    assert (two.dmax_mm, two.dmax_bulk_mm, two.sdmax_per_m) == (5.0, 5.0, None)
