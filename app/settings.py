@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from app.gateway.settings import Gateway
 from app.settings_file import FileFaultError, broken_variables, explain, misspelt_variables, read_yaml
+from app.settings_qualification import Scanners, ValidatedModels
 from operators.segmentation.engines.names import EngineName, Precision
 
 SETTINGS_VARIABLE = "THERAMAP_SETTINGS"
@@ -66,6 +67,10 @@ class Settings(BaseSettings):
     """Which results are written beside the SEG and results.json."""
     models: Models = Models()
     """Models: lesions, organs, and what computes them."""
+    scanners: Scanners = ()
+    """What the physicist states of the site's PET scanners."""
+    validated_models: ValidatedModels = ()
+    """What the site states of models that it has tried on patients of its own."""
     gateway: Gateway = Gateway()
     """The way from the PACS and back."""
 

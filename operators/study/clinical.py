@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
-from operators.domain import Case, Code, Correction, Fact, Note, Study
+from operators.domain import Case, Code, Fact, Note, Study
 from operators.study.attributes import day, items, stated, study_day, text
+from operators.study.corrections import corrections_of
 from operators.study.diseases import DISEASES, disease_of
 from operators.study.fhir import Stated, coded, fhir_facts, years_between
 
@@ -117,20 +118,11 @@ def _years(age: str) -> float | None:
 
 
 def _sex(case: Case) -> Fact | None:
-    uid = case.study.study_instance_uid
-    corrected = [
-        item
-        for item in case.job.corrections
-        if item.attribute == "PatientSex" and item.study_instance_uid in (None, uid)
-    ]
-    if corrected:
-        return Fact("sex", str(corrected[-1].value), "", _correction_source(corrected[-1]))
+    for item in corrections_of(case):
+        if item.attribute == "PatientSex":
+            return Fact("sex", str(item.value), "", f"correction in job.json, {item.time:%Y-%m-%d}")
     sex = stated(case.study, "PatientSex").upper()
     return Fact("sex", sex, "", "DICOM (0010,0040) PatientSex") if sex in {"M", "F", "O"} else None
-
-
-def _correction_source(correction: Correction) -> str:
-    return f"correction in job.json, {correction.time:%Y-%m-%d}"
 
 
 def _diagnosis(study: Study) -> Iterable[Fact]:

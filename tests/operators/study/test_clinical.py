@@ -178,8 +178,8 @@ def test_job_wins_and_the_conflict_is_noted(study: Study) -> None:
     assert facts["psa_ng_ml"].value == 12.5
     assert [note.code for note in notes] == ["CLINICAL_CONFLICT"]
     assert notes[0].sentence == (
-        "Sources differ in the PSA: job.json says 12.5 ng/mL, FHIR Observation, LOINC 2857-1, 2026-02-27 says "
-        "30 ng/mL; the former was taken."
+        "Sources differ in the PSA: job.json says 12.5 ng/mL, FHIR Observation, LOINC 2857-1, 2026-02-27 "
+        "says 30 ng/mL; the former was taken."
     )
 
 

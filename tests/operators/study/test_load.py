@@ -11,7 +11,7 @@ import pytest
 
 from operators.domain import Case
 from operators.errors import InputRefusal, Refused, SelectionRefusal
-from operators.study.load import load_cases
+from operators.study.load import load_cases, prior_case
 from operators.study.select import select
 
 Study = Any
@@ -156,3 +156,164 @@ def test_method_replaces_that_of_the_job(study: Study) -> None:
     (case,) = load_cases(study.root, study.output, "percent_suvmax")
     assert isinstance(case, Case)
     assert case.job.method == "percent_suvmax"
+
+
+# ---- priors --------------------------------------------------------------------------------------
+
+NOW = {"StudyDate": "20260301", "StudyTime": "100000"}
+
+
+def prior(study: Study, uid: str, day: str, time: str = "080000", kind: str = "PT", **changes: Any) -> str:
+    """Write another study, of an earlier date, and return its UID."""
+    given = {"StudyInstanceUID": uid, "StudyDate": day, "StudyTime": time} | changes
+    study.series(kind, uid, **given)
+    return uid
+
+
+def write_job(study: Study, **content: Any) -> None:
+    (study.root / "job.json").write_text(json.dumps({"schema_version": "1", **content}))
+
+
+def test_priors_of_the_patient_travel_with_the_case_oldest_first(study: Study) -> None:
+    study.series(**NOW)
+    uids = [
+        prior(study, "1.2.9", "20250101"),
+        prior(study, "1.2.3", "20260301", "090000"),  # another study of the same day
+        prior(study, "1.2.5", "20250101", "07:59:00"),
+    ]
+    prior(study, "1.2.7", "20240101")
+    write_job(study, priors=uids)
+    cases = load_cases(study.root, study.output)
+    with_priors = [
+        case for case in cases if isinstance(case, Case) and case.study.study_instance_uid != "1.2.7"
+    ]
+    assert len(cases) == 2
+    assert [each.study_instance_uid for each in with_priors[0].priors] == ["1.2.5", "1.2.9", "1.2.3"]
+    assert with_priors[0].set_aside == ()
+
+
+def test_without_a_job_every_study_is_current_and_none_has_priors(study: Study) -> None:
+    study.series(**NOW)
+    prior(study, "1.2.5", "20250101")
+    cases = load_cases(study.root, study.output)
+    assert [case.priors for case in cases if isinstance(case, Case)] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"PatientID": "P2"}, "PRIOR_OTHER_PATIENT"),
+        ({"IssuerOfPatientID": "B"}, "PRIOR_OTHER_PATIENT"),
+        ({"PatientBirthDate": "19600616"}, "PRIOR_OTHER_PATIENT"),
+        ({"StudyDate": "20260302"}, "PRIOR_LATER"),
+        ({"StudyDate": ""}, "PRIOR_UNDATED"),
+        ({"kind": "CT"}, "PRIOR_WITHOUT_PET"),
+    ],
+)
+def test_what_cannot_be_a_prior_is_never_used_and_said(study: Study, changes: Any, code: str) -> None:
+    study.series(**NOW, IssuerOfPatientID="A", PatientBirthDate="19600615")
+    uid = prior(
+        study,
+        "1.2.5",
+        **({"day": "20250101", "IssuerOfPatientID": "A", "PatientBirthDate": "19600615"} | changes),
+    )
+    write_job(study, priors=[uid])
+    case = study.case()
+    assert case.priors == ()
+    assert [(entry.path, entry.code) for entry in case.set_aside] == [("job.json", code)]
+    assert "1.2.5" in case.set_aside[0].reason
+
+
+def test_prior_that_the_folder_lacks_is_said(study: Study) -> None:
+    study.series(**NOW)
+    write_job(study, priors=["1.2.5"])
+    assert [entry.code for entry in study.case().set_aside] == ["PRIOR_MISSING"]
+
+
+def test_prior_that_leaves_out_issuer_and_birth_date_is_of_the_patient(study: Study) -> None:
+    study.series(**NOW, IssuerOfPatientID="A", PatientBirthDate="19600615")
+    write_job(study, priors=[prior(study, "1.2.5", "20250101")])
+    case = study.case()
+    assert [each.patient_key for each in case.priors] == [case.study.patient_key]
+
+
+def test_of_two_patients_under_a_priors_uid_only_the_own_is_used(study: Study) -> None:
+    study.series(**NOW)
+    prior(study, "1.2.5", "20250101")
+    study.series(name="NAME OF ANOTHER", slices=range(2), StudyInstanceUID="1.2.5", PatientID="P2")
+    path = study.root / "NAME OF ANOTHER" / "001.dcm"
+    path.write_bytes(path.read_bytes()[:-8])
+    write_job(study, priors=["1.2.5"])
+    case = study.case()
+    assert [len(each.series) for each in case.priors] == [1]
+    assert "ANOTHER" not in repr(case.set_aside)
+
+
+def test_damaged_file_of_a_prior_does_not_refuse_the_current_pet(study: Study) -> None:
+    study.series(**NOW)
+    uid = prior(study, "1.2.5", "20250101")
+    path = study.root / uid / "001.dcm"
+    path.write_bytes(path.read_bytes()[:-8])
+    write_job(study, priors=[uid])
+    case = study.case()
+    assert select(case, study.protocols).pet.series_instance_uid
+    with pytest.raises(SelectionRefusal, match="TRUNCATED"):
+        select(prior_case(case, case.priors[0]), study.protocols)
+
+
+def test_prior_as_a_case_has_only_its_own_corrections_and_no_clinical_inputs(study: Study) -> None:
+    study.series(**NOW)
+    uid = prior(study, "1.2.5", "20250101")
+    weight = {
+        "attribute": "PatientWeight",
+        "value": 71,
+        "reason": "mistyped",
+        "author": "RT 7",
+        "time": "2026-01-02T03:04:05Z",
+    }
+    write_job(
+        study,
+        priors=[uid],
+        clinical={"psa_ng_ml": {"value": 1, "date": "2026-02-27"}},
+        corrections=[weight, weight | {"value": 80, "study_instance_uid": uid}],
+        options={"method": "fixed_suv"},
+    )
+    case = study.case()
+    own = prior_case(case, case.priors[0])
+    assert [item.value for item in own.job.corrections] == [80]
+    assert (own.job.clinical, own.job.clinical_days, own.job.priors) == ({}, {}, ())
+    assert own.job.method == "fixed_suv"
+    assert own.study.study_instance_uid == uid
+    assert own.output == case.output
+
+
+def test_correction_of_a_prior_that_is_not_used_is_refused(study: Study) -> None:
+    study.series(**NOW)
+    uid = prior(study, "1.2.5", "20250101", PatientID="P2")
+    correction = {
+        "attribute": "PatientWeight",
+        "value": 71,
+        "reason": "mistyped",
+        "author": "RT 7",
+        "time": "2026-01-02T03:04:05Z",
+        "study_instance_uid": uid,
+    }
+    write_job(study, priors=[uid], corrections=[correction])
+    assert refused(study).code == "CORRECTION_STUDY_MISSING"
+
+
+def test_fhir_bundle_is_no_damaged_image(study: Study) -> None:
+    study.series()
+    (study.root / "clinical.fhir.json").write_text('{"resourceType": "Bundle"}')
+    case = study.case()
+    assert case.set_aside == ()
+    assert case.fhir is not None
+    assert case.fhir.content == {"resourceType": "Bundle"}
+
+
+def test_fhir_bundle_elsewhere_than_at_the_root_is_set_aside(study: Study) -> None:
+    study.series()
+    (study.root / "PET AC" / "clinical.fhir.json").write_text('{"resourceType": "Bundle"}')
+    case = study.case()
+    assert [entry.path for entry in case.set_aside] == ["PET AC/clinical.fhir.json"]
+    assert case.fhir is None
