@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from operators.domain import Fact, Finding, Note
-from operators.response.rules.numbers import compare, interval_of, shown
+from operators.response.rules.numbers import Interval, compare, interval_of, shown
 from operators.response.rules.types import (
     AskedFact,
     Comparison,
@@ -209,7 +209,7 @@ def _comparison(condition: Comparison, rule: Rule, facts: Mapping[str, Fact]) ->
         names = [condition.fact] if threshold is not None else [condition.fact, condition.bound]
         return _Truth(None, (), tuple(name for name in names if facts[name].value is None))
     words = (_WORDS if holds else _OPPOSITE)[condition.relation]
-    subject = f"{_meaning(rule, condition.fact)}: {_number(facts[condition.fact], scaled.low)}"
+    subject = f"{_meaning(rule, condition.fact)}: {_number(rule, facts[condition.fact], scaled)}"
     return _Truth(holds, (f"{subject}, {words} {_bound(condition, rule, facts, factor)}",))
 
 
@@ -218,13 +218,15 @@ def _bound(condition: Comparison, rule: Rule, facts: Mapping[str, Fact], factor:
     times = "" if factor is None else f"{shown(factor, '1')} times "
     if threshold is not None:
         return f"{times}{shown(threshold.value, threshold.unit)}"
-    value = interval_of(facts[condition.fact]).low
-    return f"{times}{_meaning(rule, condition.bound)} ({_number(facts[condition.bound], value)})"
+    value = interval_of(facts[condition.fact])
+    return f"{times}{_meaning(rule, condition.bound)} ({_number(rule, facts[condition.bound], value)})"
 
 
-def _number(fact: Fact, beside: float) -> str:
+def _number(rule: Rule, fact: Fact, beside: Interval) -> str:
+    """A fact's number, told from what it is compared with and from every threshold."""
     if isinstance(fact.value, int | float):
-        return shown(float(fact.value), fact.unit, beside)
+        others = (beside.low, *(each.value for each in rule.thresholds.values()))
+        return shown(float(fact.value), fact.unit, others)
     ends = (("at least", fact.at_least), ("at most", fact.at_most))
     return " and ".join(f"{words} {shown(end, fact.unit)}" for words, end in ends if end is not None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from operators.domain import Fact
@@ -67,12 +68,12 @@ def _above(value: float, bound: float) -> bool:
     return value > bound and not _same(value, bound)
 
 
-def shown(value: float, unit: str, beside: float | None = None) -> str:
-    """A number with its unit, with as many digits as tell it from another one: at least 4, at most 10."""
+def shown(value: float, unit: str, beside: Iterable[float] = ()) -> str:
+    """A number with its unit, with as many digits as tell it from others: at least 4, at most 10."""
     digits = 4
-    if beside is not None and not _same(value, beside):
-        while digits < 10 and f"{value:.{digits}g}" == f"{beside:.{digits}g}":
-            digits += 1
+    others = [other for other in beside if not _same(value, other)]
+    while digits < 10 and f"{value:.{digits}g}" in {f"{other:.{digits}g}" for other in others}:
+        digits += 1
     words = "" if unit == "1" else unit.split("{", maxsplit=1)[0]
     return f"{_plain(value, digits)} {words}".rstrip()
 
