@@ -29,8 +29,8 @@ verified against the primary source)."""
 LEAST_VOXELS = 64
 """On the PET's own grid (Orlhac et al., J Nucl Med 2014;55:414; recalled, not verified against the primary
 source)."""
-MOST_BINS = 400
-"""Up to SUV 200: the time that matrices of grey levels take grows with the square of the bins."""
+MOST_BINS = 200
+"""Up to SUV 100: the time that a lesion takes grows faster than the square of the bins."""
 
 _NOT_COMPUTABLE = "it is too thin, or its uptake too even, for texture to be computed"
 

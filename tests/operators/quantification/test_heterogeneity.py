@@ -153,13 +153,20 @@ def test_a_lesion_at_the_border_of_the_volume_is_described(make_volume):
         (np.full((17, 17, 17), 8.1), ball(), "too even"),
         (uneven((17, 17, 17)), ball() & (np.arange(17)[:, None, None] == 8), "too thin"),
         (np.full((17, 17, 17), -1.0), ball(), "too even"),
-        (uneven((17, 17, 17)) + 200.0, ball(), "its uptake exceeds SUV 200"),
+        (uneven((17, 17, 17)) + 100.0, ball(), "its uptake exceeds SUV 100"),
     ],
 )
 def test_what_cannot_be_computed_is_absent_with_the_reason(values, region, reason):
     found = texture_of(values, region.astype(float), (3.0, 3.0, 3.0))
     assert found.features == {}
     assert reason in found.absent
+
+
+@pytest.mark.parametrize(("top", "absent"), [(99.99, False), (100.0, True)])
+def test_uptake_up_to_suv_100_has_bins(top, absent):
+    values = uneven((17, 17, 17))
+    values[8, 8, 8] = top
+    assert (texture_of(values, ball().astype(float), (3.0, 3.0, 3.0)).absent is not None) is absent
 
 
 def test_voxels_below_zero_are_left_out():
@@ -188,7 +195,7 @@ def test_the_method_says_library_version_and_settings():
     shape=st.tuples(*[st.integers(3, 12)] * 3),
     spacing=st.tuples(*[st.floats(1.0, 8.0)] * 3),
     density=st.sampled_from([0.02, 0.3, 1.0]),
-    top=st.sampled_from([0.3, 5.0, 150.0]),
+    top=st.sampled_from([0.3, 5.0, 105.0]),
 )
 @settings(max_examples=60, deadline=None)
 def test_any_region_has_all_features_finite_or_a_reason(seed, shape, spacing, density, top):
