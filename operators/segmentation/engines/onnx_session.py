@@ -19,7 +19,7 @@ from operators.segmentation.engines.names import EngineName, Precision
 from operators.segmentation.engines.session import Facts, UnavailableError
 from operators.segmentation.package.types import Package, Stage, Weights
 
-__all__ = ["CPU", "CUDA", "TENSORRT", "OnnxSession"]
+__all__ = ["CPU", "CUDA", "ERRORS", "TENSORRT", "OnnxSession", "load_session"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -35,7 +35,7 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         CPU: {},
     }
 )
-_ERRORS = tuple(
+ERRORS = tuple(
     kind for kind in vars(ort_state).values() if isinstance(kind, type) and issubclass(kind, Exception)
 )
 """ONNX Runtime's errors have no base class of their own."""
@@ -79,7 +79,7 @@ class OnnxSession:
             (name, {**_OPTIONS[name], **_place(name, device), **_half(name, precision)})
             for name in providers or _PROVIDERS[device.type]
         ]
-        self._sessions = [_load(path, asked, device) for path in _files(package, weights)]
+        self._sessions = [load_session(path, asked, device) for path in _files(package, weights)]
         self._provider = self._sessions[0].get_providers()[0]
         for session in self._sessions:
             form.check_channels(
@@ -109,7 +109,7 @@ class OnnxSession:
         binding = session.io_binding()
         given, taken = form.to_network(tiles, self._stage), form.to_network(logits, self._stage)
         kind, index = self._device.type, self._device.index or 0
-        with running(*_ERRORS):
+        with running(*ERRORS):
             if kind == "cuda":
                 torch.cuda.current_stream(self._device).synchronize()  # ONNX Runtime has a stream of its own
             for bind, port, tensor in (
@@ -137,7 +137,7 @@ def _files(package: Package, weights: tuple[Weights, ...]) -> list[Path]:
     return [package.folder / fold.onnx.path for fold in weights if fold.onnx is not None]
 
 
-def _load(
+def load_session(
     path: Path, providers: list[tuple[str, dict[str, Any]]], device: torch.device
 ) -> ort.InferenceSession:
     """A session that computes with the first provider and no other in its place."""
@@ -151,7 +151,7 @@ def _load(
     if device.type == "cpu":
         # the arena keeps the largest run's memory for good
         options.enable_cpu_mem_arena = False
-    with unavailable_unless(f"ONNX Runtime cannot load {path.name}", *_ERRORS):
+    with unavailable_unless(f"ONNX Runtime cannot load {path.name}", *ERRORS):
         session = ort.InferenceSession(str(path), options, providers=providers)
     if session.get_providers()[0] != first:
         raise UnavailableError(

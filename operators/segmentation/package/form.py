@@ -31,14 +31,14 @@ NOT_IN_FILE = ("folder", "digest")
 
 def content_of(package: Package) -> dict[str, Any]:
     """Return the JSON content of a package's ``model.json``."""
-    content = cast(dict[str, Any], _json(package))
+    content = cast(dict[str, Any], json_of(package))
     return {"schema_version": SCHEMA_VERSION} | {k: v for k, v in content.items() if k not in NOT_IN_FILE}
 
 
 def package_of(content: Mapping[str, Any], folder: Path) -> Package:
     """Return the package that content of the schema describes."""
     given = {name: value for name, value in content.items() if name != "schema_version"}
-    return cast(Package, _build(Package, given | {"folder": folder, "digest": digest_of(content)}))
+    return cast(Package, build_from(Package, given | {"folder": folder, "digest": digest_of(content)}))
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
@@ -47,16 +47,17 @@ def digest_of(content: Mapping[str, Any]) -> str:
     return sha256(canonical.encode()).hexdigest()
 
 
-def _json(value: Any) -> Any:
+def json_of(value: Any) -> Any:
+    """Return a value, such as a dataclass, as JSON content; what is None is left out."""
     if is_dataclass(value):
         named = ((field.name, getattr(value, field.name)) for field in fields(value))
-        return {name: _json(item) for name, item in named if item is not None}
+        return {name: json_of(item) for name, item in named if item is not None}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {name: _json(item) for name, item in value.items()}
+        return {name: json_of(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_json(item) for item in value]
+        return [json_of(item) for item in value]
     return value
 
 
@@ -65,7 +66,7 @@ def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _build(kind: type, content: Mapping[str, Any]) -> Any:
+def build_from(kind: type, content: Mapping[str, Any]) -> Any:
     """Return a dataclass of the content; what is absent takes its default, or None."""
     values = {}
     for field in fields(kind):
@@ -92,7 +93,7 @@ def _value(hint: Any, content: Any) -> Any:
         each = kinds[:1] * len(content) if kinds[-1] is Ellipsis else kinds
         return tuple(_value(kind, item) for kind, item in zip(each, content, strict=True))
     if is_dataclass(hint):
-        return _build(cast(type, hint), content)
+        return build_from(cast(type, hint), content)
     # JSON has one kind of number: 1.0 is an integer and 1 a float where the schema says so
     return content if isinstance(content, hint) and hint is not float else hint(content)
 

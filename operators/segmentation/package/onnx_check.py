@@ -5,13 +5,13 @@ Custom operators would need a library to run, and external data are files that n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import GraphProto, TensorProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.types import Stage
@@ -36,6 +36,27 @@ def check_onnx(name: str, path: Path, stage: Stage) -> None:
     PackageError
         ``MODEL_ONNX_REFUSED`` or ``MODEL_CHANNELS_WRONG``.
     """
+    model = standard_model(name, path)
+    _check_ends(name, path, model.graph, stage)
+
+
+def standard_model(name: str, path: Path, domains: Collection[str] = STANDARD_DOMAINS) -> ModelProto:
+    """Read an ONNX file of standard operators that has its weights inside.
+
+    Parameters
+    ----------
+    name : str
+        The package's, for the error.
+    path : Path
+        The file; nothing else is opened.
+    domains : collection of str
+        Operator domains that are allowed.
+
+    Raises
+    ------
+    PackageError
+        ``MODEL_ONNX_REFUSED``.
+    """
     try:
         model = onnx.load(str(path), format="protobuf", load_external_data=False)
     except DecodeError:
@@ -44,11 +65,11 @@ def check_onnx(name: str, path: Path, stage: Stage) -> None:
         _refuse(name, path, "it holds functions of its own; export it with standard operators only")
     for graph in graphs_of(model.graph):
         for node in graph.node:
-            if node.domain not in STANDARD_DOMAINS:
+            if node.domain not in domains:
                 _refuse(name, path, f"its operator {node.domain}:{node.op_type} is not a standard one")
         if any(_is_external(tensor) for tensor in _tensors(graph)):
             _refuse(name, path, "its weights lie in another file; save it with its weights inside")
-    _check_ends(name, path, model.graph, stage)
+    return model
 
 
 def _check_ends(name: str, path: Path, graph: GraphProto, stage: Stage) -> None:
