@@ -34,8 +34,8 @@ def rule(*rows: Row) -> Rule:
     facts += [AskedFact(name, "%", f"number {name}") for name in ("x", "y")]
     return Rule(
         "made", "Made up", "1", Kind.SCORE, Scope.STUDY, ("psma",), (), "in words", "someone 2024;1:1", True,
-        "read", tuple(facts), {name: Threshold(name, value, "%", name) for name, value in BOUNDS.items()}, rows,
-        Limits(), None, "digest",
+        "read", tuple(facts), {name: Threshold(name, value, "%", name) for name, value in BOUNDS.items()},
+        rows, Limits(), None, "digest",
     )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ NEW = {"fact": "new_lesions", "at_least": "one"}
         (changed("/table/0/when", {"fact": "lesion_count", "is": True}), "/table/0/when", "is a number"),
         (changed("/table/0/when", {"fact": "lesion_count"}), "/table/0/when", "is not valid under any"),
         (changed("/table/0/when", {**NEW, "at_most": "one"}), "/table/0/when", "is valid under each of"),
-        (changed("/table/0/when", {"all": [NEW], "any": [dict(NEW)]}), "/table/0/when", "too many properties"),
+        (changed("/table/0/when", {"all": [NEW], "any": [dict(NEW)]}), "/table/0/when", "too many"),
         (changed("/table/0/when", {**NEW, "times": "fell"}), "/table/0/when", "fell is not a threshold"),
         (changed("/table/0/when", {**NEW, "times": "fall"}), "/table/0/when", "fall multiplies"),
         (changed("/table/0/when", {"not": {"at_least": "one"}}), "/table/0/when/not", "is a dependency of"),
