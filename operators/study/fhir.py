@@ -377,9 +377,10 @@ def _latest(kind: Kind, observations: Sequence[Observation], today: date) -> tup
     timed = []
     for observation in observations:
         codes = {coding.code for coding in observation.code.coding if coding.system == LOINC} & kind.loinc
+        if not codes or observation.status not in STANDS:
+            continue
         quantity, time = _quantity(observation), _time(observation)
-        stands = observation.status in STANDS and time is not None and time.day <= today
-        if codes and stands and quantity is not None and time is not None:
+        if quantity is not None and time is not None and time.day <= today:
             timed.append((time, quantity, min(codes, key=str)))
     if not timed:
         return None

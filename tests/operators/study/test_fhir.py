@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from datetime import date
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from operators.domain import Fact, FhirFile, Instance, Note, Series, Study
 from operators.study.fhir import MOST_ENTRIES, SIZE_LIMIT_BYTES, Stated, fhir_facts, read_fhir_file
@@ -285,9 +288,9 @@ def test_latest_value_up_to_the_study_holds(images: Study, times: list[str], exp
 
 
 def test_period_counts_from_its_start(images: Study) -> None:
-    given = observation(effectivePeriod={"start": "2026-02-20T08:00:00Z"})
-    del given["effectiveDateTime"]
-    assert facts(images, given)["psa_ng_ml"].source.endswith("2026-02-20")
+    whole = observation(effectivePeriod={"start": "2026-02-20T08:00:00Z"})
+    del whole["effectiveDateTime"]
+    assert facts(images, whole)["psa_ng_ml"].source.endswith("2026-02-20")
 
 
 @pytest.mark.parametrize("times", [("2026-02-27", "2026-02-27"), ("2026-02-27", "2026-02-27T08:00:00Z")])
@@ -463,3 +466,46 @@ def test_whole_file_from_disk(tmp_path: Path, images: Study) -> None:
     file = read_fhir_file(tmp_path)
     assert file is not None
     assert fhir_facts(file, images)[0].facts["psa_ng_ml"].value == 12.5
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value inside a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, each in inner for place in places(each, (*path, key)))]
+
+
+WHOLE = bundle(
+    observation(),
+    observation("89247-1", 1, "1"),
+    condition("C83.3", stage=[{"summary": {"text": "Ann Arbor II"}}]),
+    administration(),
+    {
+        "resourceType": "Procedure",
+        "status": "completed",
+        "code": {"text": "PRRT"},
+        "subject": {"reference": "Patient/p"},
+        "performedDateTime": "2026-01-15",
+    },
+).content
+
+
+@given(st.sampled_from([place for place in places(WHOLE) if place]), JSON)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_value_at_any_place_is_read_or_refused_without_a_fault(
+    images: Study, place: tuple[Any, ...], value: Any
+) -> None:
+    content = copy.deepcopy(WHOLE)
+    holder: Any = content
+    for key in place[:-1]:
+        holder = holder[key]
+    holder[place[-1]] = value
+    stated, notes = fhir_facts(FhirFile(content), images)
+    assert all(fact.value is not None or fact.reason for fact in stated.facts.values())
+    assert all(note.sentence for note in notes)
