@@ -30,7 +30,7 @@ from operators.results.seg import SEG_CLASS_UID
 from operators.results.source import plane_reference, reference
 from operators.results.summary import judged
 from operators.results.summary_response import of_lesion
-from operators.results.tracking import parameters_of, track
+from operators.results.tracking import parameters_of
 
 
 def measurement_group(assessed: Assessed, lesion: Lesion, identity: Identity, region: SrRegion) -> bytes:
@@ -54,7 +54,7 @@ def measurement_group(assessed: Assessed, lesion: Lesion, identity: Identity, re
     """
     quantified = assessed.quantified
     claim = quantified.segmented.claim
-    tracking = track(lesion, claim, identity)
+    tracking = identity.names[lesion.number]
     if region is SrRegion.IMAGE:
         where = image_regions(lesion, quantified.segmented.volumes.pet)
     else:

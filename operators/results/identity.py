@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
+from itertools import count
 
 from pydicom.dataset import Dataset
 
-from operators.domain import Algorithm, Assessed, FollowUp, Quantified, ResultProfile, TrackedName
+from operators.domain import Algorithm, Assessed, Claim, FollowUp, Quantified, ResultProfile, TrackedName
 from operators.errors import ResultRefusal
 from operators.results.headers import date_of, date_time_of, text_of, time_of
 from operators.volume.columns import column
@@ -25,6 +26,8 @@ _STATED_TIMES = (
     ("AcquisitionDate", "AcquisitionTime"),
     ("ContentDate", "ContentTime"),
 )
+
+_NOUN = {Claim.UPTAKE: "Uptake", Claim.LESION: "Lesion"}
 
 _OF_ONE_RUN = {"times_s", "batch"}
 """What differs between two runs of a network that give the same."""
@@ -38,8 +41,8 @@ class Identity:
     """SHA-256, hexadecimal, over everything that determines the results."""
     time: datetime
     """When they were made, in the study's own wall clock, without a zone."""
-    names: Mapping[int, TrackedName] = field(default_factory=dict)
-    """Names that lesions had before, by lesion number."""
+    names: Mapping[int, TrackedName]
+    """Of the lesions, by number: what they were called before, else names of their own."""
 
     def uid(self, role: str) -> str:
         """The UID of one thing among the results.
@@ -54,8 +57,12 @@ class Identity:
         str
             ``2.25.`` and a 128-bit integer (PS3.5 B.2), at most 44 characters.
         """
-        digest = hashlib.sha256(f"{self.digest}/{role}".encode()).digest()
-        return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+        return _uid(self.digest, role)
+
+
+def _uid(digest: str, role: str) -> str:
+    hashed = hashlib.sha256(f"{digest}/{role}".encode()).digest()
+    return f"2.25.{int.from_bytes(hashed[:16], 'big')}"
 
 
 def identify(assessed: Assessed, profile: ResultProfile) -> Identity:
@@ -80,7 +87,23 @@ def identify(assessed: Assessed, profile: ResultProfile) -> Identity:
     """
     time = _time(assessed.quantified)
     content = json.dumps(_determinants(assessed, profile, time), sort_keys=True, default=str)
-    return Identity(hashlib.sha256(content.encode()).hexdigest(), time, assessed.names)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return Identity(digest, time, _names(assessed, digest))
+
+
+def _names(assessed: Assessed, digest: str) -> dict[int, TrackedName]:
+    """What every lesion is called: as before, else by a number that no lesion of this patient had before."""
+    noun = _NOUN[assessed.quantified.segmented.claim]
+    before = [assessed.names, *(follow_up.prior_names for follow_up in assessed.follow_ups)]
+    taken = {name.identifier for names in before for name in names.values()}
+    named = dict(assessed.names)
+    for lesion in assessed.quantified.lesions:
+        if lesion.number not in named:
+            numbers = (f"{noun} {number}" for number in count(lesion.number))
+            identifier = next(each for each in numbers if each not in taken)
+            taken.add(identifier)
+            named[lesion.number] = TrackedName(identifier, _uid(digest, f"lesion/{lesion.number}"))
+    return named
 
 
 def _determinants(assessed: Assessed, profile: ResultProfile, time: datetime) -> dict[str, object]:

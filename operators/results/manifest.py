@@ -43,7 +43,6 @@ from operators.results.manifest_models import (
 )
 from operators.results.manifest_response import response_content
 from operators.results.summary import RESEARCH_ONLY
-from operators.results.tracking import track
 
 SCHEMA_VERSION: Final = "1.3"
 FILE_NAME: Final = "results.json"
@@ -174,7 +173,7 @@ def _completed(assessed: Assessed, files: Iterable[ResultFile], profile: ResultP
         else organs_content(segmented.organs, segmented.volumes.pet),
         "removed": [removed_content(region) for region in segmented.removed],
         "references": [reference_content(region) for region in segmented.references],
-        "lesions": [_lesion(lesion, quantified, identity) for lesion in quantified.lesions],
+        "lesions": [_lesion(lesion, identity) for lesion in quantified.lesions],
         "totals": _totals(quantified),
         "scales": [_scale(scale) for scale in quantified.scales],
         "percist": _percist(quantified.percist),
@@ -237,8 +236,8 @@ def _suv(suv: Suv) -> Json:
     }
 
 
-def _lesion(lesion: Lesion, quantified: Quantified, identity: Identity) -> Json:
-    tracking = track(lesion, quantified.segmented.claim, identity)
+def _lesion(lesion: Lesion, identity: Identity) -> Json:
+    tracking = identity.names[lesion.number]
     return {
         "number": lesion.number,
         "tracking_identifier": tracking.identifier,

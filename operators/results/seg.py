@@ -42,7 +42,7 @@ from operators.results.source import (
     position_mm,
     references,
 )
-from operators.results.tracking import PALETTE_RGB, colour_of, parameters_of, track
+from operators.results.tracking import PALETTE_RGB, colour_of, parameters_of
 
 SEG_CLASS_UID: Final = "1.2.840.10008.5.1.4.1.1.66.4"
 
@@ -199,7 +199,7 @@ def _segments(quantified: Quantified, identity: Identity, source: str) -> Iterat
     common = tuple(elements_of(_common_description(quantified, source)))
     colours = {rgb: CIELabColor.from_rgb(*rgb).value for rgb in PALETTE_RGB}
     for lesion in quantified.lesions:
-        tracking = track(lesion, quantified.segmented.claim, identity)
+        tracking = identity.names[lesion.number]
         yield item(
             *common,
             numbers("SegmentNumber", [lesion.number]),

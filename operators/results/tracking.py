@@ -1,13 +1,8 @@
-"""How a lesion is called in every result: SEG segment, SR group, picture and results.json say the same."""
+"""How a lesion is coloured and an algorithm described in every result."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from operators.domain import Algorithm, Claim, Lesion, NetworkRun
-from operators.results.identity import Identity
-
-_NOUN = {Claim.UPTAKE: "Uptake", Claim.LESION: "Lesion"}
+from operators.domain import Algorithm, Lesion, NetworkRun
 
 PALETTE_RGB = (
     (230, 25, 75),
@@ -22,22 +17,6 @@ PALETTE_RGB = (
     (0, 0, 160),
 )
 """Display colours, by lesion number, over again after the last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tracking:
-    """Tracking Identifier (112039, DCM) and Tracking Unique Identifier (112040, DCM) of a lesion."""
-
-    identifier: str
-    uid: str
-
-
-def track(lesion: Lesion, claim: Claim, identity: Identity) -> Tracking:
-    """The tracking identifier and UID of a lesion: those that it had before, else its own."""
-    name = identity.names.get(lesion.number)
-    if name is not None:
-        return Tracking(name.identifier, name.uid)
-    return Tracking(f"{_NOUN[claim]} {lesion.number}", identity.uid(f"lesion/{lesion.number}"))
 
 
 def colour_of(lesion: Lesion) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from pydicom.uid import UID
 
-from operators.domain import Assessed, Job
+from operators.domain import Assessed, Job, TrackedName
 from operators.errors import ResultRefusal
 from operators.results.identity import identify
 from tests.operators.results.conftest import assess
@@ -129,3 +129,14 @@ def test_what_rules_and_models_say_changes_the_identity(make, profile):
         replace(full, notes=()),
     )
     assert len({identify(each, profile).digest for each in (plain, full, *others)}) == len(others) + 2
+
+
+def test_a_new_lesion_gets_no_name_that_another_had(make, profile):
+    """Lesion 1 is the prior's number 2; the prior's number 1 is gone, and its name stays its own."""
+    before = {1: TrackedName("Uptake 1", "2.25.1"), 2: TrackedName("Uptake 2", "2.25.2")}
+    prior = replace(assess(make()).follow_ups[0], prior_names=before)
+    names = identify(Assessed(make(), follow_ups=(prior,), names={1: before[2]}), profile).names
+    assert names[1] == before[2]
+    assert names[2].identifier == "Uptake 3"
+    alone = identify(Assessed(make()), profile).names
+    assert [name.identifier for name in alone.values()] == ["Uptake 1", "Uptake 2"]

@@ -14,7 +14,6 @@ from operators.errors import ResultRefusal
 from operators.results.identity import identify
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
-from operators.results.tracking import track
 
 
 def written(quantified, profile, folder):
@@ -77,7 +76,7 @@ def test_segments_are_tracked_and_uptake_is_not_called_neoplasm(make, profile, t
     segmentation, _ = written(quantified, profile, tmp_path)
     identity = identify(Assessed(quantified), profile)
     for lesion, segment in zip(quantified.lesions, segmentation.SegmentSequence, strict=True):
-        tracking = track(lesion, Claim.UPTAKE, identity)
+        tracking = identity.names[lesion.number]
         assert (segment.TrackingID, segment.TrackingUID) == (tracking.identifier, tracking.uid)
         assert segment.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "246464006"
         assert segment.SegmentedPropertyTypeCodeSequence[0].CodingSchemeDesignator == "99THERAMAP"

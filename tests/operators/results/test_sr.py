@@ -14,7 +14,6 @@ from operators.domain import Code as DomainCode
 from operators.results.identity import identify
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
-from operators.results.tracking import track
 from tests.operators.results.conftest import assess
 
 BOTH = Job(destinations=(Destination("viewer"), Destination("tools", SrRegion.SEGMENT)))
@@ -52,7 +51,7 @@ def test_every_lesion_has_its_group_with_its_numbers(make, profile, tmp_path, re
     assert file.path.name == "sr.dcm"
     assert len(groups) == 2
     for lesion, group in zip(quantified.lesions, groups, strict=True):
-        tracking = track(lesion, Claim.UPTAKE, identity)
+        tracking = identity.names[lesion.number]
         assert (group.tracking_identifier, group.tracking_uid) == (tracking.identifier, tracking.uid)
         assert group.finding_type.value == "TM001"
         expected = {
