@@ -42,10 +42,10 @@ def percist_threshold(segmented: Segmented, lesions: tuple[Lesion, ...]) -> Perc
     liver, blood_pool = references.get("liver"), references.get("blood_pool")
     diseased = any(lesion.site is not None and region_of(lesion.site) == "liver" for lesion in lesions)
     if liver is not None and not diseased:
-        return _threshold(liver, LIVER_MEANS, "the liver's mean")
+        return _threshold(liver, LIVER_MEANS, "the liver's mean", "")
     why = "the liver holds lesions" if diseased else "the liver has no reference region"
     if blood_pool is not None:
-        return _threshold(blood_pool, BLOOD_POOL_MEANS, f"the blood pool's mean, as {why}")
+        return _threshold(blood_pool, BLOOD_POOL_MEANS, "the blood pool's mean", f", as {why}")
     return PercistThreshold(
         None,
         None,
@@ -63,8 +63,10 @@ def measurable(lesion: Lesion, threshold: PercistThreshold, claim: Claim) -> boo
     return lesion.suv_peak_global >= threshold.suv_peak
 
 
-def _threshold(reference: ReferenceRegion, means: float, words: str) -> PercistThreshold:
+def _threshold(reference: ReferenceRegion, means: float, mean: str, why: str) -> PercistThreshold:
     suv = means * reference.suv_mean + DEVIATIONS * reference.suv_sd
     return PercistThreshold(
-        suv, reference.name, f"SUVpeak of at least {suv:.2f}: {means:g} x {words}, + {DEVIATIONS:g} SD."
+        suv,
+        reference.name,
+        f"SUVpeak of at least {suv:.2f} g/ml: {means:g} x {mean} + {DEVIATIONS:g} SD{why}.",
     )

@@ -102,7 +102,7 @@ def too_small(mask: NDArray[np.bool_], geometry: Geometry) -> str | None:
     """Why a lesion is too small for its heterogeneity to mean anything; None where it is not."""
     voxels = int(np.count_nonzero(mask))
     if voxels < LEAST_VOXELS:
-        return f"it has {voxels} voxels, less than {LEAST_VOXELS}"
+        return f"it has {voxels} voxel{'s' if voxels > 1 else ''}, less than {LEAST_VOXELS}"
     volume_ml = voxels * geometry.voxel_volume_ml
     if volume_ml < LEAST_VOLUME_ML:
         return f"its volume is {volume_ml:.1f} ml, less than {LEAST_VOLUME_ML:g} ml"

@@ -57,6 +57,16 @@ def test_threshold_by_references(segmented, make_lesion, make_site, references, 
     assert threshold.reason.endswith(".")
 
 
+def test_the_threshold_is_said_in_words(segmented, make_lesion, make_site):
+    both = replace(segmented, references=(LIVER, BLOOD_POOL))
+    assert percist_threshold(both, ()).reason == (
+        "SUVpeak of at least 3.50 g/ml: 1.5 x the liver's mean + 2 SD."
+    )
+    assert percist_threshold(both, (make_lesion(site=make_site("liver")),)).reason == (
+        "SUVpeak of at least 3.50 g/ml: 2 x the blood pool's mean + 2 SD, as the liver holds lesions."
+    )
+
+
 def test_a_lesion_that_only_adjoins_the_liver_leaves_it_healthy(segmented, make_lesion, make_site):
     lesion = make_lesion(site=make_site("liver", overlap=0.1))
     threshold = percist_threshold(replace(segmented, references=(LIVER, BLOOD_POOL)), (lesion,))

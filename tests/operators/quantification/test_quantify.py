@@ -58,8 +58,44 @@ def test_lesions_have_their_sites_when_organs_are_known(segmented_of):
     anatomy = {1: Anatomy("liver", Code("10200004", "SCT", "Liver"))}
     algorithm = Algorithm("organs", "Organs", "1", (), "", "cpu")
     segmented = replace(segmented_of(block()), organs=OrganMap(labels, anatomy, algorithm))
-    [lesion] = quantify(segmented).lesions
+    quantified = quantify(segmented)
+    [lesion] = quantified.lesions
     assert (lesion.site.anatomy.name, lesion.site.overlap) == ("liver", 0.5)
+    for parts in (quantified.sites, quantified.organs):
+        assert [(part.name, part.lesions, part.totals) for part in parts] == [
+            ("liver", (1,), quantified.totals)
+        ]
+
+
+def test_without_organs_there_are_no_totals_by_site(segmented_of):
+    quantified = quantify(segmented_of(block()))
+    assert (quantified.sites, quantified.organs) == ((), ())
+
+
+def test_distances_are_related_to_the_patients_surface(segmented_of):
+    stored = block(shape=(20, 20, 60))
+    stored[8:12, 8:12, 50:54] = 9  # 84 mm from the other
+    segmented = segmented_of(stored)
+    totals = quantify(segmented).totals
+    assert (totals.dmax_mm, totals.sdmax_per_m) == (pytest.approx(84.0), None)
+    suv = replace(segmented.volumes.suv, weight_kg=75.0, height_m=1.85, bsa_ratio=19813.758 / 75000)
+    quantified = quantify(replace(segmented, volumes=replace(segmented.volumes, suv=suv)))
+    assert quantified.totals.sdmax_per_m == pytest.approx(0.084 / 1.9813758)
+    assert [scale.name for scale in quantified.scales] == ["suvbsa"]
+
+
+def test_heterogeneity_is_of_large_lesions_and_its_method_is_said(segmented_of):
+    noise = np.random.default_rng(0).integers(0, 9, (30, 30, 30))
+    stored = np.where(np.pad(np.ones((12, 12, 12)), 9) > 0, 9 + noise, 1)
+    stored[2, 2, 2] = 5
+    quantified = quantify(segmented_of(stored))
+    large, small = quantified.lesions
+    assert large.heterogeneity["ih_entropy"] > 1
+    assert large.heterogeneity_absent is None
+    assert small.heterogeneity == {}
+    assert small.heterogeneity_absent == "it has 1 voxel, less than 64"
+    assert quantified.heterogeneity_method.startswith("Z-Rad")
+    assert quantify(segmented_of(block())).heterogeneity_method is None
 
 
 def test_uptake_that_was_removed_in_part_is_withheld_as_that(segmented_of):
