@@ -15,7 +15,7 @@ from rich.table import Table
 
 from operators.trace import Listener, Trace
 
-STEPS = ("load", "select", "volume", "segment", "quantify", "seg", "sr", "pictures")
+STEPS = ("load", "select", "volume", "segment", "quantify", "respond", "seg", "sr", "pictures")
 
 
 @contextmanager
@@ -50,6 +50,12 @@ def _print_study(console: Console, folder: Path, results: dict[str, Any]) -> Non
     else:
         console.print(_lesion_table(results))
         console.print(f"[bold]{results['totals']['withheld'] or 'Tumour totals are in results.json.'}[/bold]")
+        for follow_up in results["follow_ups"]:
+            console.print(escape(_change(follow_up)))
+        if results["findings"]:
+            console.print(_finding_table(results["findings"]))
+        for prediction in results["predictions"]:
+            console.print(escape(_prediction(prediction)))
         for note in results["notes"]:
             console.print(f"[yellow]{note['code']}[/yellow] {escape(note['sentence'])}")
     # Names of files may be names of patients, and a terminal's output ends in logs: codes and counts only.
@@ -94,6 +100,40 @@ def _lesion_table(results: dict[str, Any]) -> Table:
         site = [escape(_site(lesion["site"]))] if has_sites else []
         table.add_row(lesion["tracking_identifier"], *(f"{number:.2f}" for number in numbers), *site)
     return table
+
+
+def _finding_table(findings: list[dict[str, Any]]) -> Table:
+    """What rules say of the study; of a rule of lesions, how many have which category."""
+    table = Table(title="By published rules (grounds and sources: results.json)")
+    for heading in ("rule", "says", "because"):
+        table.add_column(heading)
+    for finding in findings:
+        if finding["lesion"] is None:
+            said = finding["category"] or "indeterminate"
+            table.add_row(*map(escape, (finding["title"], said, finding["reason"])))
+    of_lesions: dict[str, Counter[str]] = {}
+    for finding in findings:
+        if finding["lesion"] is not None:
+            of_lesions.setdefault(finding["title"], Counter())[finding["category"] or "indeterminate"] += 1
+    for title, counts in of_lesions.items():
+        said = ", ".join(f"{count} x {category}" for category, count in sorted(counts.items()))
+        table.add_row(*map(escape, (title, said, "lesion by lesion")))
+    return table
+
+
+def _change(follow_up: dict[str, Any]) -> str:
+    fates = Counter(each["fate"] for each in follow_up["correspondences"])
+    lesions = ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items())) or "no lesion compared"
+    taken = "accepted" if follow_up["registration"]["accepted"] else "rejected"
+    days = "" if follow_up["days"] is None else f" {follow_up['days']:.0f} days before"
+    return f"prior{days}: registration {taken}; {lesions}. {follow_up['registration']['reason']}"
+
+
+def _prediction(prediction: dict[str, Any]) -> str:
+    if prediction["value"] is None:
+        return f"{prediction['title']}: withheld. {prediction['withheld']}"
+    kind = prediction["kind"].replace("_", " ")
+    return f"{prediction['title']}: {kind} {prediction['value']:.3g} ({prediction['outcome']})"
 
 
 def _site(site: dict[str, Any] | None) -> str:
