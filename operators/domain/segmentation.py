@@ -77,7 +77,7 @@ class ReferenceRegion:
     """Uptake of a reference organ, for methods that need one."""
 
     name: str
-    """``liver``, ``blood_pool``."""
+    """``liver``, ``blood_pool``, ``spleen``, ``parotid``, ``kidney``."""
     suv_mean: float
     suv_sd: float
     """Population standard deviation."""
@@ -86,6 +86,8 @@ class ReferenceRegion:
     centre_lps_mm: tuple[float, float, float] | None = None
     source: str = ""
     """What placed it: the organ package as ``name@version``."""
+    confidence: float | None = None
+    """How sure it is, 0 to 1, that it lies in its organ; None where what found the organ does not say."""
 
 
 @dataclass(frozen=True, slots=True)
