@@ -76,27 +76,20 @@ def load_cases(root: Path, output: Path, method: str | None = None) -> tuple[Cas
 def prior_case(case: Case, prior: Study) -> Case:
     """Return a prior of a case as a case of its own, to be measured as the current study is.
 
-    Options of the job hold for it too. Clinical inputs do not, since they are of the current study, and of
-    the corrections only those that name it.
+    Of the job hold the method and the corrections that name the prior. Its tracer is what its own images
+    say, and clinical inputs are of the current study. Files that were set aside come along: one of them may
+    be missing from the prior.
     """
-    corrections = tuple(
-        item for item in case.job.corrections if item.study_instance_uid == prior.study_instance_uid
+    uid = prior.study_instance_uid
+    job = Job(
+        time=case.job.time,
+        current=(uid,),
+        corrections=tuple(item for item in case.job.corrections if item.study_instance_uid == uid),
+        method=case.job.method,
+        method_parameters=case.job.method_parameters,
+        digest=case.job.digest,
     )
-    own = {series.series_instance_uid for series in prior.series}
-    return Case(
-        prior,
-        replace(
-            case.job,
-            current=(prior.study_instance_uid,),
-            priors=(),
-            supersedes=(),
-            clinical={},
-            clinical_days={},
-            corrections=corrections,
-        ),
-        tuple(entry for entry in case.set_aside if entry.series_instance_uid in own),
-        case.output,
-    )
+    return Case(prior, job, case.set_aside, case.output)
 
 
 def group_studies(instances: Iterable[Instance]) -> tuple[Study, ...]:

@@ -276,13 +276,13 @@ def test_prior_as_a_case_has_only_its_own_corrections_and_no_clinical_inputs(stu
         priors=[uid],
         clinical={"psa_ng_ml": {"value": 1, "date": "2026-02-27"}},
         corrections=[weight, weight | {"value": 80, "study_instance_uid": uid}],
-        options={"method": "fixed_suv"},
+        options={"method": "fixed_suv", "protocol": "psma"},
     )
     case = study.case()
     own = prior_case(case, case.priors[0])
     assert [item.value for item in own.job.corrections] == [80]
     assert (own.job.clinical, own.job.clinical_days, own.job.priors) == ({}, {}, ())
-    assert own.job.method == "fixed_suv"
+    assert (own.job.method, own.job.protocol) == ("fixed_suv", None)
     assert own.study.study_instance_uid == uid
     assert own.output == case.output
 
