@@ -11,18 +11,13 @@ from operators.response.companions import companion_facts, companion_notes
 from operators.response.comparability import comparability
 from operators.response.eligibility import lesion_facts, lowest_suv_seen, study_facts
 from operators.response.rules import Kind, Rule, Scope, decide, load_rules
+from operators.study.diseases import DISEASES
 
 STATED = frozenset({"psma_negative_disease", "lymph_node_lesions"})
 """Facts that somebody may state where the images do not tell; other measurements cannot be stated."""
 
 DIAGNOSIS = "diagnosis"
 """The clinical input that names the disease."""
-
-DISEASES = frozenset(
-    {"prostate_cancer", "neuroendocrine_tumour", "dlbcl", "hodgkin_lymphoma", "soft_tissue_sarcoma"}
-)
-"""Diseases that clinical inputs name by a word. One of these excludes the rules that are made for others; any
-other words may mean what a rule is made for, and give a warning."""
 
 _COMPANION_FACTS = frozenset({"fdg_only_lesions", "psma_negative_disease", "sstr_only_lesions"})
 """A rule that asks for one of these depends on another tracer's study."""
@@ -90,11 +85,12 @@ def _protocol(quantified: Quantified) -> str:
 
 def _applies(rule: Rule, quantified: Quantified, clinical: Iterable[Fact]) -> bool:
     """Made for this tracer, and not for another disease than the one that is known."""
-    other_disease = bool(rule.diseases) and _disease(clinical) in DISEASES.difference(rule.diseases)
+    other_disease = bool(rule.diseases) and _disease(clinical) in set(DISEASES).difference(rule.diseases)
     return _protocol(quantified) in rule.tracers and not other_disease
 
 
 def _disease(clinical: Iterable[Fact]) -> str | None:
+    """The disease by the name that clinical inputs and rules share, or in whatever words it was stated."""
     return next(
         (each.value for each in clinical if each.name == DIAGNOSIS and isinstance(each.value, str)), None
     )
@@ -150,9 +146,9 @@ def _warnings(rule: Rule, quantified: Quantified, facts: Facts) -> Iterator[Note
         )
     disease = _disease(facts.values())
     if rule.diseases and disease not in rule.diseases:
-        made_for = " or ".join(each.replace("_", " ") for each in rule.diseases)
-        stated = "no diagnosis was stated" if disease is None else f"the stated diagnosis is {disease}"
-        yield Note("DISEASE_NOT_STATED", f"The rule is made for {made_for}; {stated}.")
+        named = disease or facts.get("diagnosis_code", Fact("diagnosis_code", None)).value
+        stated = "no diagnosis was stated" if named is None else f"the stated diagnosis is {named}"
+        yield Note("DISEASE_NOT_STATED", f"The rule is made for {rule.made_for}; {stated}.")
     yield from _method(rule, quantified)
     asked = {fact.name for fact in rule.facts}
     if quantified.withheld is not None or rule.scope is Scope.LESION:

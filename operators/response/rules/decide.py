@@ -153,10 +153,13 @@ def _either(categories: Iterable[str]) -> str:
 
 
 def _lacking(rule: Rule, facts: Mapping[str, Fact], names: Iterable[str]) -> str:
-    meanings = {fact.name: fact.meaning for fact in rule.facts}
+    """What is not known, with the reason, said once for all facts that it holds for."""
+    by_reason: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        reason = facts[name].reason.rstrip(".") or "nothing says it"
+        by_reason.setdefault(reason, []).append(_meaning(rule, name))
     return "; ".join(
-        f"{meanings[name]}: not known, because {facts[name].reason.rstrip('.') or 'nothing says it'}"
-        for name in dict.fromkeys(names)
+        f"{', '.join(meanings)}: not known, because {reason}" for reason, meanings in by_reason.items()
     )
 
 

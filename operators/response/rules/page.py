@@ -83,8 +83,9 @@ def page(rules: Sequence[Rule]) -> str:
 def _section(rule: Rule) -> Iterator[str]:
     yield f"### {rule.title}\n"
     scope = "each lesion" if rule.scope is Scope.LESION else "the study"
-    made_for = f"; for {_listed(rule.diseases)}" if rule.diseases else ""
-    yield f"`{rule.name}`, version {rule.version}, of {scope}; tracers: {', '.join(rule.tracers)}{made_for}.\n"
+    tracers = ", ".join(rule.tracers)
+    made_for = f"; for {rule.made_for}" if rule.diseases else ""
+    yield f"`{rule.name}`, version {rule.version}, of {scope}; tracers: {tracers}{made_for}.\n"
     yield f"{rule.criterion}\n"
     yield f"*Source:* {rule.citation}. *How sure:* {rule.verification}.\n"
     yield "| category | meaning | when |\n|---|---|---|"
@@ -104,10 +105,6 @@ def _section(rule: Rule) -> Iterator[str]:
     if rule.measured_with is not None:
         yield f"\nPublished for {rule.measured_with.source}; another segmentation gives a warning."
     yield ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " or ".join(name.replace("_", " ") for name in names)
 
 
 def _row(row: Row, rule: Rule) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from operators.study.diseases import DISEASES
+
 
 class Kind(StrEnum):
     """What a rule answers."""
@@ -155,3 +157,8 @@ class Rule:
     measured_with: MeasuredWith | None
     digest: str
     """SHA-256 of the canonical content."""
+
+    @property
+    def made_for(self) -> str:
+        """The diseases in words; empty: any."""
+        return " or ".join(DISEASES.get(name, name.replace("_", " ")) for name in self.diseases)

@@ -102,12 +102,20 @@ def test_rules_of_another_disease_are_silent_and_an_unknown_one_is_a_warning() -
     assert set(said(lymphoma)) == {"deauville"}
     assert "DISEASE_NOT_STATED" not in {note.code for note in only(lymphoma, "deauville").warnings}
     assert said(judge(study, clinical=[Fact("diagnosis", "soft_tissue_sarcoma")])[1]) == {}
-    for clinical in ([], [Fact("diagnosis", "Mantle cell lymphoma")]):
+    coded = [Fact("diagnosis", None), Fact("diagnosis_code", "C83.1 (I10) Mantle cell lymphoma")]
+    for clinical in ([], [Fact("diagnosis", "C83.1 (I10) Mantle cell lymphoma")], coded):
         _, findings = judge(study, clinical=clinical)
         assert set(said(findings)) == {"deauville", "netpet"}
         (note,) = [each for each in only(findings, "deauville").warnings if each.code == "DISEASE_NOT_STATED"]
-        stated = "the stated diagnosis is Mantle cell lymphoma" if clinical else "no diagnosis was stated"
-        assert note.sentence == f"The rule is made for dlbcl or hodgkin lymphoma; {stated}."
+        stated = (
+            "the stated diagnosis is C83.1 (I10) Mantle cell lymphoma"
+            if clinical
+            else "no diagnosis was stated"
+        )
+        assert (
+            note.sentence
+            == f"The rule is made for diffuse large B-cell lymphoma or Hodgkin lymphoma; {stated}."
+        )
 
 
 def test_response_has_a_finding_for_each_prior() -> None:

@@ -302,8 +302,8 @@ def test_decided_says_by_which_numbers() -> None:
     facts = {name: fact(name, value) for name, value in recip(100, 119.9999, new=1).items()}
     finding = decide(RULES["recip"], facts)
     assert finding.reason == (
-        "Lesions now: 2, above 0; change of the total PSMA volume: 19.9999 %, below 20 %; change of the "
-        "total PSMA volume: 19.9999 %, above -30 %; new lesions: 1, above 0."
+        "Number of lesions now: 2, above 0; change of the total PSMA volume: 19.9999 %, below 20 %; change "
+        "of the total PSMA volume: 19.9999 %, above -30 %; number of new lesions: 1, above 0."
     )
 
 

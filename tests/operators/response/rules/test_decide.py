@@ -207,3 +207,10 @@ def test_what_is_decided_holds_whatever_the_unknown_facts_are(table, data) -> No
             assert decide(made, facts(**dict(zip(known, values, strict=True)))).category == said
     if None not in known.values():
         assert said is not None
+
+
+def test_one_reason_for_several_facts_is_said_once() -> None:
+    condition = Group(Quantifier.ALL, (Statement("p", True), Statement("q", True), Statement("r", True)))
+    made = rule(Row("A", "a", condition), Row("B", "b", None))
+    finding = decide(made, facts(p=None, q=None, r=True))
+    assert "fact p, fact q: not known, because nobody looked." in finding.reason

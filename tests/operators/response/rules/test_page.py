@@ -11,10 +11,7 @@ from operators.response.rules import load_rules
 from operators.response.rules.page import page
 
 PAGE = (Path(__file__).parents[4] / "docs" / "rules.md").read_text(encoding="utf-8")
-SECTIONS = dict(
-    (re.search(r"`(\w+)`, version", section).group(1), section)  # type: ignore[union-attr]
-    for section in re.split(r"^### ", PAGE, flags=re.MULTILINE)[1:]
-)
+SECTIONS = {section.split("`", 2)[1]: section for section in re.split(r"^### ", PAGE, flags=re.MULTILINE)[1:]}
 
 
 def test_the_page_is_made_from_the_rules() -> None:
@@ -34,12 +31,7 @@ def test_every_rule_is_there_with_source_and_thresholds(rule) -> None:
 
 
 def test_conditions_are_in_words() -> None:
-    assert (
-        "| PD | progressive disease | change of the total PSMA volume at least 20 % and new lesions at least 1 |"
-        in SECTIONS["recip"]
-    )
-    assert (
-        "| 4 | above the liver | highest SUVpeak at most 2 times SUVmean of the liver |"
-        in SECTIONS["deauville"]
-    )
+    progression = "change of the total PSMA volume at least 20 %, and number of new lesions at least 1"
+    assert f"| PD | progressive disease | {progression} |" in SECTIONS["recip"]
+    assert "| highest SUVpeak at most 2 times SUVmean of the liver |" in SECTIONS["deauville"]
     assert "uptake times within 15 min; SULmean of the liver within 20 %" in SECTIONS["percist"]
