@@ -105,7 +105,7 @@ def too_small(mask: NDArray[np.bool_], geometry: Geometry) -> str | None:
         return f"it has {voxels} voxel{'s' if voxels > 1 else ''}, less than {LEAST_VOXELS}"
     volume_ml = voxels * geometry.voxel_volume_ml
     if volume_ml < LEAST_VOLUME_ML:
-        return f"its volume is {volume_ml:.1f} ml, less than {LEAST_VOLUME_ML:g} ml"
+        return f"its volume is {volume_ml:.2f} ml, less than {LEAST_VOLUME_ML:g} ml"
     return None
 
 

@@ -118,7 +118,7 @@ def test_the_order_of_the_axes_does_not_matter():
         ((4, 4, 4), (5.4, 5.4, 5.4), None),  # 64 voxels, 10.08 ml
         ((3, 3, 7), (5.5, 5.5, 5.5), "it has 63 voxels, less than 64"),
         ((10, 10, 100), (1.0, 1.0, 1.0), None),  # 10 ml
-        ((10, 10, 99), (1.0, 1.0, 1.0), "its volume is 9.9 ml, less than 10 ml"),
+        ((10, 10, 99), (1.0, 1.0, 1.0), "its volume is 9.90 ml, less than 10 ml"),
     ],
 )
 def test_small_lesions_have_none(make_volume, shape, spacing_mm, reason):
