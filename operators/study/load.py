@@ -187,7 +187,10 @@ def _current(studies: Sequence[Study], job: Job) -> tuple[tuple[Study | str, ...
     return with_pet, tuple(study for study in candidates if not _holds_pet(study))
 
 
-_OTHER_PATIENT = ("PRIOR_OTHER_PATIENT", "which is of another patient: it was not used")
+_OTHER_PATIENT = (
+    "PRIOR_OTHER_PATIENT",
+    "which is not of the same patient by its Patient ID, issuer and birth date: it was not used",
+)
 _MISSING = ("PRIOR_MISSING", "which the input folder does not hold")
 _WITHOUT_PET = ("PRIOR_WITHOUT_PET", "which holds no PET: it was not used")
 _UNDATED = ("PRIOR_UNDATED", "but one of the two has no study date: it was not used")
@@ -229,9 +232,14 @@ def _fault_as_prior(study: Study, current: Study) -> tuple[str, str] | None:
 
 
 def _same_patient(one: Study, other: Study) -> bool:
-    """Whether two studies are of one patient: what one of them leaves out, the other may state."""
+    """Whether two studies are of one patient: what one of them leaves out, the other may state.
+
+    Without a Patient ID, name and birth date have to say so: two studies of nobody are of two patients.
+    """
     both = [instance for study in (one, other) for series in study.series for instance in series.instances]
-    return len(set(_patient_keys(both))) == 1
+    header = both[0].header
+    named = text(header, "PatientID") or (text(header, "PatientName") and text(header, "PatientBirthDate"))
+    return bool(named) and len(set(_patient_keys(both))) == 1
 
 
 def _clock(study: Study) -> str:

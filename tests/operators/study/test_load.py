@@ -237,6 +237,20 @@ def test_prior_that_leaves_out_issuer_and_birth_date_is_of_the_patient(study: St
     assert [each.patient_key for each in case.priors] == [case.study.patient_key]
 
 
+@pytest.mark.parametrize(
+    ("identity", "same"),
+    [
+        ({"PatientName": "A^B", "PatientBirthDate": "19600615"}, True),
+        ({"PatientName": "A^B", "PatientBirthDate": ""}, False),
+        ({"PatientName": "", "PatientBirthDate": "19600615"}, False),
+    ],
+)
+def test_without_a_patient_id_name_and_birth_date_tell(study: Study, identity: Any, same: bool) -> None:
+    study.series(**NOW, PatientID="", **identity)
+    write_job(study, priors=[prior(study, "1.2.5", "20250101", PatientID="", **identity)])
+    assert bool(study.case().priors) == same
+
+
 def test_of_two_patients_under_a_priors_uid_only_the_own_is_used(study: Study) -> None:
     study.series(**NOW)
     prior(study, "1.2.5", "20250101")
