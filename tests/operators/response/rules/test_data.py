@@ -116,6 +116,7 @@ VECTORS = [
     ("therap", therap(fdg_only=None), None),
     ("therap", therap(hottest=19.0, fdg_only=None), "not met"),
     ("therap", therap(lesions=0, hottest=None, lowest=None, fdg_only=None), "not met"),
+    ("therap", therap(lesions=1), "met"),
     # whole-tumour SUVmean >= 10
     ("psma_suv_mean", buteau(10.0), "met"),
     ("psma_suv_mean", buteau(10.0 * LESS), "not met"),
@@ -138,12 +139,20 @@ VECTORS = [
     ("promise_expression", {"lesion_suv_max": 6.0, **REFERENCES, "blood_pool_suv_mean": None}, "2"),
     ("promise_expression", {"lesion_suv_max": 3.0, **REFERENCES, "blood_pool_suv_mean": None}, None),
     ("promise_expression", {"lesion_suv_max": 6.0, **REFERENCES, "psma_reference_suv_mean": None}, None),
+    ("promise_expression", {"lesion_suv_max": 5.0, **REFERENCES, "blood_pool_suv_mean": 6.0}, "2"),
+    *(
+        ("promise_expression_highest", {"lesion_count": 1, **REFERENCES, "hottest_suv_max": suv, **more}, score)
+        for suv, more, score in (
+            (5.0, {"blood_pool_suv_mean": 6.0}, "2"), (6.0, {"blood_pool_suv_mean": None}, "2"),
+        )
+    ),
     ("promise_expression_highest", {"lesion_count": 0, "hottest_suv_max": None, **REFERENCES}, "no lesion"),
     # PROMISE V2: places
     ("promise_mi_t", {"prostate_lesions": 1}, "miT"),
     ("promise_mi_t", {"prostate_lesions": 0}, "no miT"),
     ("promise_mi_t", {"prostate_lesions": None}, None),
     ("promise_mi_n", {"lymph_node_lesions": 2}, "miN or miM1a"),
+    ("promise_mi_n", {"lymph_node_lesions": 1}, "miN or miM1a"),
     ("promise_mi_n", {"lymph_node_lesions": 0}, "no miN or miM1a"),
     ("promise_mi_n", {"lymph_node_lesions": None}, None),
     ("promise_mi_m1b", {"bone_lesions": 0}, "no miM1b"),
@@ -168,16 +177,19 @@ VECTORS = [
     ("krenning", {"lesion_suv_max": 6.0, **LIVER, "spleen_suv_mean": None}, None),
     ("krenning_highest", {"lesion_count": 0, "hottest_suv_max": None, **LIVER}, "0"),
     ("prrt", {"lesion_count": 3, "hottest_suv_max": 5.0 / LESS, "liver_suv_mean": 5.0}, "met"),
+    ("prrt", {"lesion_count": 1, "hottest_suv_max": 5.0 / LESS, "liver_suv_mean": 5.0}, "met"),
     ("prrt", {"lesion_count": 3, "hottest_suv_max": 5.0, "liver_suv_mean": 5.0}, "not met"),
     ("prrt", {"lesion_count": 0, "hottest_suv_max": None, "liver_suv_mean": None}, "not met"),
     ("prrt", {"lesion_count": 3, "hottest_suv_max": 6.0, "liver_suv_mean": None}, None),
     # NETPET
     ("netpet", netpet(0, 0, 0, 0, 0), "P0"),
     ("netpet", netpet(0, 0, 0, 0, 2), "P1a"),
+    ("netpet", netpet(0, 0, 0, 0, 1), "P1a"),
     ("netpet", netpet(0, 0, 0, 0, 3), "P1b"),
     ("netpet", netpet(0, 0, 0, 1, 3), "P2a"),
     ("netpet", netpet(0, 0, 0, 3, 0), "P2b"),
     ("netpet", netpet(0, 0, 2, 3, 0), "P3a"),
+    ("netpet", netpet(0, 0, 1, 3, 0), "P3a"),
     ("netpet", netpet(0, 0, 3, 0, 0), "P3b"),
     ("netpet", netpet(0, 1, 3, 0, 0), "P4a"),
     ("netpet", netpet(0, 3, 0, 0, 0), "P4b"),
@@ -198,6 +210,7 @@ VECTORS = [
     ("deauville", {"lesion_count": 1, "hottest_suv_peak": 3.0, **FDG, "blood_pool_suv_mean": None}, "4"),
     ("deauville", {"lesion_count": 1, "hottest_suv_peak": 1.8, **FDG, "blood_pool_suv_mean": None}, None),
     ("deauville", {"lesion_count": 1, "hottest_suv_peak": 3.0, **FDG, "liver_suv_mean": None}, None),
+    ("deauville", {"lesion_count": 1, "hottest_suv_peak": 2.0, **FDG, "blood_pool_suv_mean": 2.4}, "2"),
     # RECIP 1.0
     ("recip", recip(100, 70), "PR"),
     ("recip", recip(100, 70, new=1), "SD"),
@@ -206,6 +219,8 @@ VECTORS = [
     ("recip", recip(100, 119.9, new=1), "SD"),
     ("recip", recip(100, 0), "CR"),
     ("recip", recip(100, 70.1), "SD"),
+    ("recip", recip(100, 70.0005), "SD"),
+    ("recip", recip(100, 119.9995, new=1), "SD"),
     ("recip", recip(100, 500), "SD"),
     ("recip", recip(100, 70, new=(0, 2)), None),
     ("recip", recip(100, 100, new=(0, 2)), "SD"),
@@ -233,6 +248,8 @@ VECTORS = [
     ("percist", percist(6.0, 7.8 / LESS), "PMD"),
     ("percist", percist(2.0, 2.7), "SMD"),  # +35 %, but by 0.7 only
     ("percist", percist(2.0, 2.8), "PMD"),
+    ("percist", percist(2.0, 2.7999), "SMD"),
+    ("percist", percist(2.4, 1.6001), "SMD"),
     ("percist", percist(6.0, 6.0, tlg=75.0), "PMD"),
     ("percist", percist(6.0, 6.0, tlg=75.0 * LESS), "SMD"),
     ("percist", percist(6.0, 3.0, new=1), "PMD"),
@@ -240,6 +257,10 @@ VECTORS = [
     ("percist", percist(6.0, 1.2, peak=1.6), "CMR"),
     ("percist", percist(6.0, 1.2, peak=1.6 / LESS), "PMR"),
     ("percist", percist(6.0, 1.2, peak=1.5, new=1), "PMD"),
+    ("percist", percist(6.0, 1.2, peak=1.5, tlg=80.0), "CMR"),
+    ("percist", {**percist(6.0, 1.2, peak=2.0), "blood_pool_suv_mean": 2.4}, "PMR"),
+    ("percist", {**percist(6.0, 1.2, peak=2.2), "blood_pool_suv_mean": 2.4}, "PMR"),
+    ("percist", {**percist(6.0, 1.2, lesions=0, peak=None), "sees_uptake_above_liver": None}, None),
     ("percist", {**percist(6.0, 6.0, lesions=0, peak=None), "sul_peak_change": None}, "CMR"),
     ("percist", {**percist(6.0, 3.0), "sul_peak_change": None, "sul_peak_change_percent": None}, None),
     # EORTC 1999
@@ -256,6 +277,7 @@ VECTORS = [
     ("eortc", eortc(0.0, length=20.0 / LESS), "PMD"),
     ("eortc", eortc(-60.0, new=1), "PMD"),
     ("eortc", eortc(None, lesions=0), "CMR"),
+    ("eortc", {**eortc(None, lesions=0), "sees_uptake_above_liver": None}, None),
     # Lugano
     ("lugano", lugano(-80.0, peak=2.0), "CMR"),
     ("lugano", lugano(-80.0, peak=2.0 / LESS), "PMR"),
@@ -265,6 +287,7 @@ VECTORS = [
     ("lugano", lugano(25.0 * LESS), "NMR"),
     ("lugano", lugano(-80.0, new=1), "PMD"),
     ("lugano", lugano(None, lesions=0, peak=None), "CMR"),
+    ("lugano", {**lugano(None, lesions=0, peak=None), "sees_uptake_above_liver": None}, None),
 ]  # fmt: skip
 
 
