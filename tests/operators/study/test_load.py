@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 
 from operators.domain import Case
 from operators.errors import InputRefusal, Refused, SelectionRefusal
+from operators.study.clinical import clinical_facts
 from operators.study.load import load_cases, prior_case
 from operators.study.select import select
 
@@ -331,3 +334,27 @@ def test_fhir_bundle_elsewhere_than_at_the_root_is_set_aside(study: Study) -> No
     case = study.case()
     assert [entry.path for entry in case.set_aside] == ["PET AC/clinical.fhir.json"]
     assert case.fhir is None
+
+
+def test_real_patients_are_told_apart(unpacked: Callable[[str], Path], tmp_path: Path) -> None:
+    """STS_001 as it was cropped and as its whole body, and another patient, all named as priors."""
+    root = tmp_path / "in"
+    root.mkdir()
+    uids = []
+    for name in ("sts/STS_001.tar.xz", "sts001_wholebody_pet.tar.xz", "sts/STS_003.tar.xz"):
+        file = next(unpacked(name).rglob("*.dcm"))
+        header = dcmread(file, stop_before_pixels=True)
+        if header.StudyInstanceUID in uids:  # an export of one study is not its own prior
+            header.StudyInstanceUID = "1.2.3"
+        uids.append(str(header.StudyInstanceUID))
+        header.PixelData = b"\0" * 8
+        header.save_as(root / f"{len(uids)}.dcm")
+    (root / "job.json").write_text(
+        json.dumps({"schema_version": "1", "current": uids[:1], "priors": uids[1:]})
+    )
+    (case,) = load_cases(root, tmp_path / "out")
+    assert isinstance(case, Case)
+    assert [each.study_instance_uid for each in case.priors] == uids[1:2]
+    assert [entry.code for entry in case.set_aside] == ["PRIOR_OTHER_PATIENT"]
+    ages = {fact.name: fact.value for fact in clinical_facts(case)[0]}
+    assert (ages["age_years"], ages["sex"]) == (59.0, "M")
