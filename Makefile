@@ -47,7 +47,7 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-$(STAMP): pyproject.toml $(LOCK) .ci/install .ci/nnunet-peer
+$(STAMP): pyproject.toml $(LOCK) .ci/install .ci/nnunet-peer .ci/without-dependencies
 	PYTHON="$(PYTHON)" VENV="$(VENV)" LOCK="$(LOCK)" GPU="$(GPU)" TORCH_INDEX="$(TORCH_INDEX)" .ci/install
 	touch $@
 
