@@ -7,7 +7,7 @@ from functools import cache
 
 from operators.domain import Fact, Finding, FollowUp, Note, Quantified
 from operators.response.change import change_facts
-from operators.response.companions import companion_facts, companion_notes
+from operators.response.companions import companion_facts, companion_notes, companion_of
 from operators.response.comparability import comparability
 from operators.response.eligibility import lesion_facts, lowest_suv_seen, study_facts
 from operators.response.rules import Kind, Rule, Scope, decide, load_rules
@@ -55,8 +55,11 @@ def judge(
         In the order of the rules; a rule of lesions has one for each lesion, a rule of response one for
         each prior.
     """
+    beside = companion_of(quantified, companions) is not None
     chosen = [
-        rule for rule in (_shipped() if rules is None else rules) if _applies(rule, quantified, clinical)
+        rule
+        for rule in (_shipped() if rules is None else rules)
+        if _applies(rule, quantified, clinical) and (beside or not rule.needs_companion)
     ]
     facts = _merged((*_measured(quantified, companions), *clinical))
     same = [each for each in follow_ups if _protocol(each.prior) == _protocol(quantified)]

@@ -34,7 +34,8 @@ def withheld_reason(quantified: Quantified, which: str) -> str | None:
     """Why nothing may be said of the tumour of a study, as a clause; None where it may."""
     if quantified.withheld is None:
         return None
-    return f"{which} is measured as uptake, not as disease: {quantified.withheld.rstrip('.')}"
+    first_sentence = quantified.withheld.split(". ", maxsplit=1)[0].rstrip(".")
+    return f"{which} is measured as uptake, not as disease: {first_sentence}"
 
 
 def reference_of(quantified: Quantified, name: str) -> ReferenceRegion | None:

@@ -134,12 +134,12 @@ def _decide(rule: Rule, facts: Mapping[str, Fact]) -> _Outcome:
             return _Outcome(row.category, row.meaning, _reason(because, _lacking(rule, facts, unknown)))
         break
     lacking = _lacking(rule, facts, unknown)
-    return _Outcome(None, "indeterminate", f"It cannot be told which holds, {_either(possible)}: {lacking}.")
+    return _Outcome(None, "indeterminate", f"May be {_either(possible)}. Not known: {lacking}.")
 
 
 def _reason(because: Iterable[str], lacking: str) -> str:
     known = "; ".join(dict.fromkeys(because))
-    apart = f"whatever is not known does not change this ({lacking})" if lacking else ""
+    apart = f"what is not known does not change this: {lacking}" if lacking else ""
     return _sentence("; ".join(part for part in (known, apart) if part) or "nothing else is left")
 
 
@@ -158,9 +158,7 @@ def _lacking(rule: Rule, facts: Mapping[str, Fact], names: Iterable[str]) -> str
     for name in dict.fromkeys(names):
         reason = facts[name].reason.rstrip(".") or "nothing says it"
         by_reason.setdefault(reason, []).append(_meaning(rule, name))
-    return "; ".join(
-        f"{', '.join(meanings)}: not known, because {reason}" for reason, meanings in by_reason.items()
-    )
+    return "; ".join(f"{', '.join(meanings)} ({reason})" for reason, meanings in by_reason.items())
 
 
 def _evaluate(condition: Condition, rule: Rule, facts: Mapping[str, Fact]) -> _Truth:

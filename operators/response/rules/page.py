@@ -99,6 +99,8 @@ def _section(rule: Rule) -> Iterator[str]:
         for threshold in rule.thresholds.values():
             value = shown(threshold.value, threshold.unit)
             yield f"| `{threshold.name}` | {value} | {threshold.meaning} |"
+    if rule.needs_companion:
+        yield "\nThe rule speaks only where a study of the other tracer is there."
     limits = "; ".join(_limits(rule.limits))
     if limits:
         yield f"\nTwo studies are comparable with: {limits}. Beyond that the finding has a warning."

@@ -176,6 +176,7 @@ def _rule(content: Mapping[str, Any]) -> Rule:
             Row(row["category"], row["meaning"], _condition(row["when"]) if "when" in row else None)
             for row in content["table"]
         ),
+        needs_companion=content.get("needs_companion", False),
         limits=Limits(**content.get("comparability", {})),
         measured_with=None if measured is None else MeasuredWith(**measured),
         digest=sha256(canonical.encode()).hexdigest(),

@@ -153,6 +153,8 @@ class Rule:
     thresholds: Mapping[str, Threshold]
     table: tuple[Row, ...]
     """Tried in order; the last one takes what is left."""
+    needs_companion: bool
+    """It speaks of two tracers, and only where a study of the other one is there."""
     limits: Limits
     measured_with: MeasuredWith | None
     digest: str

@@ -141,9 +141,10 @@ VECTORS = [
     ("promise_expression", {"lesion_suv_max": 6.0, **REFERENCES, "psma_reference_suv_mean": None}, None),
     ("promise_expression", {"lesion_suv_max": 5.0, **REFERENCES, "blood_pool_suv_mean": 6.0}, "2"),
     *(
-        ("promise_expression_highest", {"lesion_count": 1, **REFERENCES, "hottest_suv_max": suv, **more}, score)
-        for suv, more, score in (
-            (5.0, {"blood_pool_suv_mean": 6.0}, "2"), (6.0, {"blood_pool_suv_mean": None}, "2"),
+        ("promise_expression_highest", {"lesion_count": 1, **REFERENCES, **more}, "2")
+        for more in (
+            {"hottest_suv_max": 5.0, "blood_pool_suv_mean": 6.0},
+            {"hottest_suv_max": 6.0, "blood_pool_suv_mean": None},
         )
     ),
     ("promise_expression_highest", {"lesion_count": 0, "hottest_suv_max": None, **REFERENCES}, "no lesion"),
@@ -316,8 +317,7 @@ def test_indeterminate_names_what_is_missing_with_its_reason() -> None:
     facts = {name: fact(name, value) for name, value in vision(negative=None).items()}
     finding = decide(RULES["vision"], facts)
     assert finding.reason == (
-        "It cannot be told which holds, met or not met: PSMA-negative disease that excludes: not known, "
-        "because nobody measured it."
+        "May be met or not met. Not known: PSMA-negative disease that excludes (nobody measured it)."
     )
 
 

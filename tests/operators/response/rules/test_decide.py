@@ -35,7 +35,7 @@ def rule(*rows: Row) -> Rule:
     return Rule(
         "made", "Made up", "1", Kind.SCORE, Scope.STUDY, ("psma",), (), "in words", "someone 2024;1:1", True,
         "read", tuple(facts), {name: Threshold(name, value, "%", name) for name, value in BOUNDS.items()},
-        rows, Limits(), None, "digest",
+        rows, False, Limits(), None, "digest",
     )  # fmt: skip
 
 
@@ -143,9 +143,7 @@ def test_an_open_row_before_a_row_that_holds_leaves_both() -> None:
     made = rule(Row("A", "a", Statement("p", True)), Row("B", "b", Statement("q", True)), Row("C", "c", None))
     finding = decide(made, facts(p=None, q=True))
     assert finding.category is None
-    assert finding.reason == (
-        "It cannot be told which holds, A or B: fact p: not known, because nobody looked."
-    )
+    assert finding.reason == ("May be A or B. Not known: fact p (nobody looked).")
 
 
 def test_what_nobody_gave_is_not_known() -> None:
@@ -213,4 +211,4 @@ def test_one_reason_for_several_facts_is_said_once() -> None:
     condition = Group(Quantifier.ALL, (Statement("p", True), Statement("q", True), Statement("r", True)))
     made = rule(Row("A", "a", condition), Row("B", "b", None))
     finding = decide(made, facts(p=None, q=None, r=True))
-    assert "fact p, fact q: not known, because nobody looked." in finding.reason
+    assert finding.reason == "May be A or B. Not known: fact p, fact q (nobody looked)."
