@@ -40,13 +40,22 @@ CATALOGUE: Mapping[str, Entry] = {
     "hottest_sul_peak": Entry(SUL, "highest SULpeak of all lesions"),
     "lowest_suv_max": Entry(SUV, "lowest SUVmax of the lesions that are 10 mm long at least"),
     "dmax_mm": Entry("mm", "largest distance between two lesions"),
-    "sees_uptake_above_liver": Entry("", "the segmentation takes all uptake above the liver"),
+    "sees_uptake_above_liver": Entry(
+        "",
+        "the segmentation takes all uptake above the liver: yes for "
+        "a network, and for a threshold that is not "
+        "above the liver's SUVmean; else not known",
+    ),
     # where it lies
-    "prostate_lesions": Entry("1", "number of lesions in the prostate"),
-    "lymph_node_lesions": Entry("1", "number of lesions in lymph nodes"),
-    "bone_lesions": Entry("1", "number of lesions in bone"),
+    "prostate_lesions": Entry("1", "number of lesions that lie mostly (half or more) in the prostate"),
+    "lymph_node_lesions": Entry(
+        "1", "number of lesions in lymph nodes; none where all lie elsewhere, else not known unless stated"
+    ),
+    "bone_lesions": Entry("1", "number of lesions that lie mostly in bone"),
     "visceral_lesions": Entry(
-        "1", "number of lesions in viscera: liver, lung, brain, adrenal glands, pancreas, spleen, kidneys"
+        "1",
+        "number of lesions that lie mostly in liver, "
+        "lung, brain, adrenal glands, pancreas, spleen or kidneys",
     ),
     # reference regions
     "liver_suv_mean": Entry(SUV, "SUVmean of the liver region"),
@@ -54,24 +63,36 @@ CATALOGUE: Mapping[str, Entry] = {
     "spleen_suv_mean": Entry(SUV, "SUVmean of the spleen region"),
     "parotid_suv_mean": Entry(SUV, "SUVmean of the parotid region"),
     "psma_reference_suv_mean": Entry(
-        SUV, "SUVmean of the liver region, or of the spleen region for ligands that the liver excretes"
+        SUV,
+        "SUVmean of the liver region, of the spleen region "
+        "for PSMA-1007; not known where the header does not "
+        "name the ligand",
     ),
     # beside another tracer
     "fdg_only_lesions": Entry("1", "lesions with FDG uptake that the other tracer does not show"),
-    "psma_negative_disease": Entry("", "PSMA-negative disease of a size that excludes"),
+    "psma_negative_disease": Entry(
+        "",
+        "PSMA-negative disease of a size that excludes: no where "
+        "neither an FDG lesion without PSMA uptake nor a "
+        "PSMA lesion up to the reference organ is 10 mm long; else not known unless stated",
+    ),
     "fdg_hotter_lesions": Entry(
-        "1", "lesions of both tracers with FDG above the somatostatin receptor ligand"
+        "1", "lesions of both tracers with the SUVmax of FDG more than 10 % above that of the other"
     ),
-    "equal_lesions": Entry("1", "lesions of both tracers with equal uptake"),
+    "equal_lesions": Entry("1", "lesions of both tracers with SUVmax within 10 % of each other"),
     "sstr_hotter_lesions": Entry(
-        "1", "lesions of both tracers with FDG below the somatostatin receptor ligand"
+        "1", "lesions of both tracers with the SUVmax of FDG more than 10 % below that of the other"
     ),
-    "sstr_only_lesions": Entry("1", "lesions that only the somatostatin receptor ligand shows"),
+    "sstr_only_lesions": Entry("1", "lesions that only the other tracer shows"),
     # one lesion
     "lesion_suv_max": _lesion(SUV, "SUVmax of the lesion"),
     "lesion_suv_peak": _lesion(SUV, "SUVpeak of the lesion"),
     # change since the prior
-    "new_lesions": _change("1", "number of new lesions"),
+    "new_lesions": _change(
+        "1",
+        "number of new lesions; a bound where the prior does not show a place, or where a new region may be "
+        "physiological uptake",
+    ),
     "resolved_lesions": _change("1", "number of lesions that are gone"),
     "volume_change_percent": _change("%", "change of the volume of all lesions"),
     "tlg_change_percent": _change("%", "change of the TLG (lean body mass) of the 5 hottest lesions"),

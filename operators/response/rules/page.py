@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
+from operators.response.catalogue import CATALOGUE
 from operators.response.rules.numbers import shown
 from operators.response.rules.read import load_rules
 from operators.response.rules.types import (
@@ -51,6 +52,28 @@ those of a PET mask are not the same.
 alike, where a rule was not read in its primary source, or where a lesion may be physiological uptake.
 """
 
+WARNINGS = {
+    "RULE_NOT_VERIFIED": "a rule, or a threshold of it, was not read in its primary source",
+    "DISEASE_NOT_STATED": "the rule is made for a disease, and none or one that it does not know was stated",
+    "OTHER_SEGMENTATION": "the rule's thresholds were published for another segmentation",
+    "NO_LESION_FOUND": "no lesion was found: the method may have missed faint or small ones",
+    "LESIONS_UNCERTAIN": "some lesions may be physiological uptake",
+    "LESION_UNCERTAIN": "this lesion may be physiological uptake",
+    "TRACERS_FAR_APART": "the studies of two tracers are more than 31 days apart, or it is not known how far",
+    "TRACERS_DIFFER": "the two studies name different radiopharmaceuticals or radionuclides",
+    "SEGMENTATIONS_DIFFER": "the lesions of the two studies were outlined by different methods",
+    "UPTAKE_TIMES_DIFFER": "the uptake times are farther apart than the rule allows",
+    "LIVER_UPTAKE_DIFFERS": "the liver's SULmean changed more than the rule allows",
+    "DOSES_DIFFER": "the injected activities differ more than the rule allows",
+    "SCANNERS_DIFFER": "manufacturer, model or serial number of the scanner differ",
+    "RECONSTRUCTIONS_DIFFER": "reconstruction method or filter differ",
+    "VOXELS_DIFFER": "the voxels differ in size",
+    "GLUCOSE_HIGH": "blood glucose is above what the rule allows",
+    "NOT_MEASURABLE": "the prior's hottest lesion is too faint to be measurable by PERCIST",
+    "NOT_COMPARED": "lists what the rule asks to compare and what one of the studies does not state",
+}
+"""When a finding carries which note."""
+
 _KINDS = {
     Kind.ELIGIBILITY: "Eligibility: is there enough target?",
     Kind.SCORE: "Scores",
@@ -77,7 +100,25 @@ def page(rules: Sequence[Rule]) -> str:
     for kind, title in _KINDS.items():
         parts.append(f"## {title}\n")
         parts += ["\n".join(_section(rule)) for rule in rules if rule.kind is kind]
-    return "\n".join(parts)
+    return "\n".join((*parts, "\n".join(_facts()), "\n".join(_warnings())))
+
+
+def _facts() -> Iterator[str]:
+    yield "## What is computed for the rules\n"
+    yield "SUVpeak is the highest mean over 1 cm3 with its centre in the lesion; SUL is by Janmahasatian."
+    yield "Changes are since the prior, in per cent of its value.\n"
+    yield "| fact | unit | what it is |\n|---|---|---|"
+    for name, entry in CATALOGUE.items():
+        yield f"| `{name}` | {entry.unit or 'yes or no'} | {entry.meaning} |"
+    yield ""
+
+
+def _warnings() -> Iterator[str]:
+    yield "## What the warnings are\n"
+    yield "| warning | when |\n|---|---|"
+    for code, when in WARNINGS.items():
+        yield f"| `{code}` | {when} |"
+    yield ""
 
 
 def _section(rule: Rule) -> Iterator[str]:
@@ -93,7 +134,7 @@ def _section(rule: Rule) -> Iterator[str]:
     yield "\n| fact | unit | meaning |\n|---|---|---|"
     for fact in rule.facts:
         stated = " (stated, not measured)" if fact.stated else ""
-        yield f"| `{fact.name}` | {fact.unit or 'word'} | {fact.meaning}{stated} |"
+        yield f"| `{fact.name}` | {fact.unit or 'yes or no'} | {fact.meaning}{stated} |"
     if rule.thresholds:
         yield "\n| threshold | value | meaning |\n|---|---|---|"
         for threshold in rule.thresholds.values():

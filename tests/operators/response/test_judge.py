@@ -39,7 +39,7 @@ def test_a_psma_study_by_itself() -> None:
         "promise_expression_highest": "3",
         "promise_mi_m1b": "miM1b (uni)",
         "promise_mi_m1c": "no miM1c",
-        "promise_mi_n": "no miN or miM1a",
+        "promise_mi_n": "no miN/miM1a",
         "promise_mi_t": "miT",
     }
     assert "no FDG study is there beside it" in only(findings, "vision").reason

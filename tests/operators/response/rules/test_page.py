@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from operators.response.rules import load_rules
-from operators.response.rules.page import page
+from operators.response.rules.page import WARNINGS, page
 
 PAGE = (Path(__file__).parents[4] / "docs" / "rules.md").read_text(encoding="utf-8")
 SECTIONS = {section.split("`", 2)[1]: section for section in re.split(r"^### ", PAGE, flags=re.MULTILINE)[1:]}
@@ -28,6 +28,15 @@ def test_every_rule_is_there_with_source_and_thresholds(rule) -> None:
         assert f"| {row.category} | {row.meaning} |" in section
     for threshold in rule.thresholds.values():
         assert f"| `{threshold.name}` | {threshold.value:g}" in section
+
+
+def test_every_warning_of_the_code_is_explained() -> None:
+    home = Path(page.__code__.co_filename).parents[1]
+    source = "".join((home / name).read_text() for name in ("judge.py", "comparability.py", "companions.py"))
+    codes = set(re.findall(r'Note\(\s*"([A-Z_]+)"', source)) | set(re.findall(r'"([A-Z]+S_DIFFER)"', source))
+    assert codes == set(WARNINGS)
+    for code, when in WARNINGS.items():
+        assert f"| `{code}` | {when} |" in PAGE
 
 
 def test_conditions_are_in_words() -> None:
