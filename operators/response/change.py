@@ -13,8 +13,9 @@ CHANGE_FACTS = tuple(name for name, entry in CATALOGUE.items() if entry.of_chang
 HOTTEST = 5
 """PERCIST adds up the TLG of this many lesions (Wahl et al., J Nucl Med 2009;50 Suppl 1:122S)."""
 
+Measure = Callable[[Quantified], float | None]
+
 _BOTH = frozenset({Fate.MATCHED, Fate.SPLIT, Fate.MERGED})
-_NO_HEIGHT = "lean body mass and body surface need weight, height and sex in both studies"
 
 
 def change_facts(current: Quantified, follow_up: FollowUp) -> tuple[Fact, ...]:
@@ -52,79 +53,41 @@ def _incomparable(current: Quantified, prior: Quantified) -> str | None:
 def _facts(current: Quantified, follow_up: FollowUp) -> Iterator[Fact]:
     prior = follow_up.prior
     yield from _new_and_resolved(current, follow_up)
-    yield _percent(
-        "volume_change_percent", prior.totals.volume_ml, current.totals.volume_ml, "sum over all lesions"
-    )
-    yield _scaled(
-        "tlg_change_percent", _tlg_of_hottest, prior, current, f"sum of the {HOTTEST} hottest lesions"
-    )
-    yield from _sul_peak(prior, current)
-    yield _percent(
-        "hottest_suv_max_change_percent",
-        prior.totals.suv_max,
-        current.totals.suv_max,
-        "highest of all lesions",
-    )
-    yield _suv_bsa(prior, current)
-    yield _percent(
-        "longest_diameter_change_percent",
-        _longest(prior),
-        _longest(current),
-        "largest of all lesions, in the PET",
-    )
+    for name, measure, scale, source in _MEASURES:
+        pair = _pair(prior, current, measure, scale)
+        value = pair if isinstance(pair, str) else percent_change(*pair)
+        yield _change(name, value, source)
+        if measure is _peak:
+            yield _change("sul_peak_change", pair if isinstance(pair, str) else pair[1] - pair[0], source)
     yield from _rises(current, follow_up)
 
 
-def _percent(name: str, prior: float | None, current: float | None, source: str) -> Fact:
-    if prior is None or prior <= 0:
-        return known(name, None, "", "the prior shows no lesion")
-    if current is None:
-        return known(name, None, "", "no lesion is left")
-    return known(name, percent_change(prior, current), source)
+def _change(name: str, value: float | str, source: str) -> Fact:
+    """A number, or why there is none."""
+    return known(name, None, "", value) if isinstance(value, str) else known(name, value, source)
 
 
-def _scaled(
-    name: str,
-    measure: Callable[[Quantified], float | None],
-    prior: Quantified,
-    current: Quantified,
-    source: str,
-) -> Fact:
-    """Percent change of a measure by body weight, expressed by lean body mass in both studies."""
-    before, now = sul_ratio(prior), sul_ratio(current)
-    if before is None or now is None:
-        return known(name, None, "", _NO_HEIGHT)
+def _pair(
+    prior: Quantified, current: Quantified, measure: Measure, scale: Measure
+) -> tuple[float, float] | str:
+    """A measure of both studies, the prior's above 0, or why there is none."""
+    scales = scale(prior), scale(current)
+    if scales[0] is None or scales[1] is None:
+        return "lean body mass and body surface need weight, height and sex in both studies"
     first, second = measure(prior), measure(current)
-    return _percent(
-        name, None if first is None else first * before, None if second is None else second * now, source
-    )
+    if first is None or first <= 0:
+        return "the prior shows no lesion"
+    if second is None:
+        return "no lesion is left"
+    return first * scales[0], second * scales[1]
 
 
-def _sul_peak(prior: Quantified, current: Quantified) -> Iterator[Fact]:
-    source = "hottest lesion of each study, which need not be the same; lean body mass by Janmahasatian"
-    percent = _scaled("sul_peak_change_percent", _peak, prior, current, source)
-    before, now = sul_ratio(prior), sul_ratio(current)
-    first, second = _peak(prior), _peak(current)
-    if percent.value is None or None in (before, now, first, second):
-        yield known("sul_peak_change", None, "", percent.reason)
-    else:
-        assert before is not None and now is not None and first is not None and second is not None  # noqa: PT018
-        yield known("sul_peak_change", second * now - first * before, source)
-    yield percent
+def _volume(quantified: Quantified) -> float:
+    return quantified.totals.volume_ml
 
 
-def _suv_bsa(prior: Quantified, current: Quantified) -> Fact:
-    name = "suv_bsa_max_change_percent"
-    before, now = (each.segmented.volumes.suv.bsa_ratio for each in (prior, current))
-    if before is None or now is None:
-        return known(name, None, "", _NO_HEIGHT)
-    first, second = prior.totals.suv_max, current.totals.suv_max
-    return _percent(
-        name,
-        None if first is None else first * before,
-        None if second is None else second * now,
-        "highest of all lesions; body surface by DuBois",
-    )
+def _suv_max(quantified: Quantified) -> float | None:
+    return quantified.totals.suv_max
 
 
 def _peak(quantified: Quantified) -> float | None:
@@ -139,6 +102,25 @@ def _tlg_of_hottest(quantified: Quantified) -> float:
 
 def _longest(quantified: Quantified) -> float | None:
     return max((lesion.longest_diameter_mm for lesion in quantified.lesions), default=None)
+
+
+def _as_it_is(_: Quantified) -> float:
+    return 1.0
+
+
+def _bsa_ratio(quantified: Quantified) -> float | None:
+    return quantified.segmented.volumes.suv.bsa_ratio
+
+
+_MEASURES: tuple[tuple[str, Measure, Measure, str], ...] = (
+    ("volume_change_percent", _volume, _as_it_is, "sum over all lesions"),
+    ("tlg_change_percent", _tlg_of_hottest, sul_ratio, f"sum of the {HOTTEST} hottest lesions"),
+    ("sul_peak_change_percent", _peak, sul_ratio, "hottest lesion of each study; Janmahasatian"),
+    ("hottest_suv_max_change_percent", _suv_max, _as_it_is, "highest of all lesions"),
+    ("suv_bsa_max_change_percent", _suv_max, _bsa_ratio, "highest of all lesions; body surface by DuBois"),
+    ("longest_diameter_change_percent", _longest, _as_it_is, "longest of all lesions, in the PET"),
+)
+"""Fact, what is measured, what it is multiplied by, and its source in words."""
 
 
 def _new_and_resolved(current: Quantified, follow_up: FollowUp) -> Iterator[Fact]:

@@ -25,6 +25,9 @@ NETPET score leaves to the eye."""
 DAYS_APART = 31.0
 """Studies of two tracers belong together within this time (Chan et al., Theranostics 2017;7:1149)."""
 
+MOST_DAYS = 90.0
+"""Studies of two tracers that are farther apart are not compared: this program's choice, as disease changes."""
+
 SMALLEST_MM = 10.0
 """No PSMA-negative lesion below this short axis excludes (VISION: Sartor et al., N Engl J Med 2021;385:1091;
 sizes recalled, not verified against the primary source); a longest diameter is never below the short axis."""
@@ -66,15 +69,17 @@ def companion_facts(
     Returns
     -------
     tuple of Fact
-        Not known without a partner tracer's study, and while either's totals are withheld.
+        Not known without a partner tracer's study within 90 days, and while either's totals are withheld.
     """
     partner = PARTNERS.get(quantified.selection.protocol.name)
     beside = companion_of(quantified, companions)
     if beside is None:
         reason = f"no {partner.upper()} study is there beside it" if partner else "no partner tracer is known"
         return (*unknown(COMPANION_FACTS, reason), known("psma_negative_disease", None, "", reason))
-    withheld = withheld_reason(quantified, "this study") or withheld_reason(
-        beside.prior, "the other tracer's study"
+    withheld = (
+        withheld_reason(quantified, "this study")
+        or withheld_reason(beside.prior, "the other tracer's study")
+        or _too_far(beside)
     )
     if withheld:
         return (*unknown(COMPANION_FACTS, withheld), known("psma_negative_disease", None, "", withheld))
@@ -91,17 +96,22 @@ def companion_facts(
 def companion_notes(quantified: Quantified, companions: Sequence[FollowUp]) -> tuple[Note, ...]:
     """Whether the two tracers' studies are near enough in time."""
     beside = companion_of(quantified, companions)
-    if beside is None or (beside.days is not None and abs(beside.days) <= DAYS_APART):
+    if beside is None or beside.days is None or not DAYS_APART < abs(beside.days) <= MOST_DAYS:
         return ()
-    apart = (
-        "It is not known how far apart in time"
-        if beside.days is None
-        else f"{abs(beside.days):.0f} days apart"
+    sentence = (
+        f"The studies of the two tracers are {abs(beside.days):.0f} days apart, more than {DAYS_APART:.0f}."
     )
-    words = "the studies of both tracers are" if beside.days is None else "are the studies of both tracers"
-    return (
-        Note("TRACERS_FAR_APART", f"{apart} {words}; {DAYS_APART:.0f} days is the most for a comparison."),
-    )
+    return (Note("TRACERS_FAR_APART", sentence),)
+
+
+def _too_far(beside: FollowUp) -> str | None:
+    if beside.days is None:
+        return "it is not known how far apart the studies of the two tracers are"
+    if abs(beside.days) > MOST_DAYS:
+        return (
+            f"the studies of the two tracers are {abs(beside.days):.0f} days apart, more than {MOST_DAYS:.0f}"
+        )
+    return None
 
 
 def _counts(pair: _Pair) -> Iterator[Fact]:

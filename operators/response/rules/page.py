@@ -59,7 +59,7 @@ WARNINGS = {
     "NO_LESION_FOUND": "no lesion was found: the method may have missed faint or small ones",
     "LESIONS_UNCERTAIN": "some lesions may be physiological uptake",
     "LESION_UNCERTAIN": "this lesion may be physiological uptake",
-    "TRACERS_FAR_APART": "the studies of two tracers are more than 31 days apart, or it is not known how far",
+    "TRACERS_FAR_APART": "the two tracers are more than 31 days apart; beyond 90 days they are not compared",
     "TRACERS_DIFFER": "the two studies name different radiopharmaceuticals or radionuclides",
     "SEGMENTATIONS_DIFFER": "the lesions of the two studies were outlined by different methods",
     "UPTAKE_TIMES_DIFFER": "the uptake times are farther apart than the rule allows",

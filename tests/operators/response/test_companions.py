@@ -99,7 +99,21 @@ def test_psma_negative_disease_needs_the_reference() -> None:
     assert facts["psma_negative_disease"].reason == "no liver region was placed"
 
 
-@pytest.mark.parametrize(("days", "noted"), [(0.0, False), (-31.0, False), (31.5, True), (None, True)])
-def test_studies_far_apart_are_noted(days, noted) -> None:
-    notes = companion_notes(measured(lesion()), [followed(fdg(lesion()), days=days)])
+@pytest.mark.parametrize(
+    ("days", "noted", "compared"),
+    [(0.0, False, True), (-31.0, False, True), (31.5, True, True), (90.0, True, True), (-91.0, False, False),
+     (None, False, False)],
+)  # fmt: skip
+def test_studies_far_apart_are_noted_and_farther_apart_not_compared(days, noted, compared) -> None:
+    beside = followed(fdg(lesion()), *matched((1, 1)), days=days)
+    notes = companion_notes(measured(lesion()), [beside])
     assert [note.code for note in notes] == ["TRACERS_FAR_APART"] * noted
+    facts = facts_of(measured(lesion()), beside)
+    assert all((fact.value is not None) == compared for fact in facts.values())
+    assert compared or "apart" in facts["psma_negative_disease"].reason
+
+
+def test_of_several_the_nearest_in_time_is_taken() -> None:
+    near = followed(fdg(), days=-5.0)
+    far = followed(fdg(lesion(1)), *gone(1), days=20.0)
+    assert facts_of(measured(lesion()), far, near, followed(fdg(), days=None))["fdg_only_lesions"].value == 0
