@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from operators.domain import Correspondence, Fact, Fate, FollowUp, Lesion, Quantified
 from operators.response.catalogue import CATALOGUE
 from operators.response.eligibility import hottest_peak
-from operators.response.known import bounded, known, sul_ratio, unknown, withheld_reason
+from operators.response.known import bounded, known, other_patient, sul_ratio, unknown, withheld_reason
 
 CHANGE_FACTS = tuple(name for name, entry in CATALOGUE.items() if entry.of_change)
 HOTTEST = 5
@@ -47,7 +47,11 @@ def percent_change(prior: float, current: float) -> float:
 def _incomparable(current: Quantified, prior: Quantified) -> str | None:
     if current.selection.protocol.name != prior.selection.protocol.name:
         return f"the prior was made with {prior.selection.protocol.title}"
-    return withheld_reason(current, "the current study") or withheld_reason(prior, "the prior study")
+    return (
+        other_patient(current, prior)
+        or withheld_reason(current, "the current study")
+        or withheld_reason(prior, "the prior study")
+    )
 
 
 def _facts(current: Quantified, follow_up: FollowUp) -> Iterator[Fact]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from operators.domain import Fact, Fate, FollowUp, Lesion, Note, Quantified
-from operators.response.known import bounded, known, unknown, withheld_reason
+from operators.response.known import bounded, known, other_patient, unknown, withheld_reason
 
 COMPANION_FACTS = (
     "fdg_only_lesions",
@@ -26,7 +26,7 @@ DAYS_APART = 31.0
 """Studies of two tracers belong together within this time (Chan et al., Theranostics 2017;7:1149)."""
 
 MOST_DAYS = 90.0
-"""Studies of two tracers that are farther apart are not compared: this program's choice, as disease changes."""
+"""Studies that are farther apart are not compared: this program's choice, as disease changes."""
 
 SMALLEST_MM = 10.0
 """No PSMA-negative lesion below this short axis excludes (VISION: Sartor et al., N Engl J Med 2021;385:1091;
@@ -77,7 +77,8 @@ def companion_facts(
         reason = f"no {partner.upper()} study is there beside it" if partner else "no partner tracer is known"
         return (*unknown(COMPANION_FACTS, reason), known("psma_negative_disease", None, "", reason))
     withheld = (
-        withheld_reason(quantified, "this study")
+        other_patient(quantified, beside.prior)
+        or withheld_reason(quantified, "this study")
         or withheld_reason(beside.prior, "the other tracer's study")
         or _too_far(beside)
     )

@@ -38,6 +38,12 @@ def withheld_reason(quantified: Quantified, which: str) -> str | None:
     return f"{which} is measured as uptake, not as disease: {first_sentence}"
 
 
+def other_patient(current: Quantified, other: Quantified) -> str | None:
+    """Why two studies may not be compared at all, as a clause; None where they are of one patient."""
+    keys = {each.selection.case.study.patient_key for each in (current, other)}
+    return "the other study is of another patient ID" if len(keys) > 1 else None
+
+
 def reference_of(quantified: Quantified, name: str) -> ReferenceRegion | None:
     """The reference region of that name, where one was placed."""
     return next((region for region in quantified.segmented.references if region.name == name), None)

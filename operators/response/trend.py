@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from operators.domain import FollowUp, Quantified
+from operators.response.known import other_patient
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +36,18 @@ def trend(current: Quantified, follow_ups: Sequence[FollowUp]) -> tuple[TimePoin
     ----------
     current : Quantified
     follow_ups : sequence of FollowUp
-        Studies of other tracers are left out.
+        Studies of other tracers, and of other patients, are left out.
 
     Returns
     -------
     tuple of TimePoint
         Empty without a prior. Studies of unknown time come first.
     """
+    protocol = current.selection.protocol.name
     same = [
-        each for each in follow_ups if each.prior.selection.protocol.name == current.selection.protocol.name
+        each
+        for each in follow_ups
+        if each.prior.selection.protocol.name == protocol and other_patient(current, each.prior) is None
     ]
     if not same:
         return ()

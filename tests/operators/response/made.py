@@ -98,6 +98,7 @@ def measured(
     lean: float | None = 0.8,
     spacing_mm: float = 4.0,
     uid: str = "1.2.3",
+    patient: str = "key",
 ) -> Quantified:
     """A measured study. Without a threshold a network outlined the lesions."""
     dataset = Dataset()
@@ -111,7 +112,7 @@ def measured(
         (), "",
     )  # fmt: skip
     selection = Selection(
-        case=Case(Study(uid, "key", (series,)), Job(), (), Path("unused")),
+        case=Case(Study(uid, patient, (series,)), Job(), (), Path("unused")),
         tracer=Tracer(tracer, code, radionuclide, f"text: {words}"),
         protocol=protocol, pet=series, ct=None, decisions=(), notes=(),
     )  # fmt: skip

@@ -70,6 +70,12 @@ def test_another_tracer_is_no_prior() -> None:
     assert {fact.reason for fact in facts.values()} == {"the prior was made with FDG"}
 
 
+def test_another_patient_is_never_compared() -> None:
+    facts = facts_of(measured(lesion()), followed(measured(lesion(), patient="other"), *matched((1, 1))))
+    assert {fact.reason for fact in facts.values()} == {"the other study is of another patient ID"}
+    assert not any(fact.value for fact in facts.values())
+
+
 @pytest.mark.parametrize(
     ("correspondences", "accepted", "new", "resolved"),
     [

@@ -62,6 +62,11 @@ def test_without_the_other_tracer_nothing_is_known() -> None:
     assert facts_of(measured(tracer="fapi"))["equal_lesions"].reason == "no partner tracer is known"
 
 
+def test_another_patient_is_never_compared() -> None:
+    facts = facts_of(measured(lesion()), followed(fdg(lesion(), patient="other"), *matched((1, 1))))
+    assert {fact.reason for fact in facts.values()} == {"the other study is of another patient ID"}
+
+
 def test_uptake_of_the_other_tracer_is_not_disease() -> None:
     facts = facts_of(measured(lesion()), followed(fdg(lesion(), claim=Claim.UPTAKE), *matched((1, 1))))
     assert all("the other tracer's study is measured as uptake" in fact.reason for fact in facts.values())

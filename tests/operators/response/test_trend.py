@@ -28,7 +28,8 @@ def test_withheld_totals_are_absent_with_the_reason() -> None:
     assert points[1].volume_ml == 10.0
 
 
-def test_other_tracers_are_left_out() -> None:
+def test_other_tracers_and_patients_are_left_out() -> None:
+    assert trend(measured(), [followed(measured(patient="other"))]) == ()
     assert trend(measured(), [followed(measured(tracer="fdg"))]) == ()
     assert trend(measured(), []) == ()
 
