@@ -64,9 +64,7 @@ def align(current: Scene, prior: Scene, start: NDArray[np.float64], matched: boo
     ndarray of float64, shape (4, 4)
     """
     way = start.copy()
-    near = current.body
-    if AIR_AROUND_MM > current.spacing_mm / 2:
-        near = ndimage.maximum_filter(near, 1 + 2 * max(1, round(AIR_AROUND_MM / current.spacing_mm)))
+    near = ndimage.maximum_filter(current.body, 1 + 2 * max(1, round(AIR_AROUND_MM / current.spacing_mm)))
     voxels = np.flatnonzero(near)
     places = current.geometry.to_lps(np.stack(np.unravel_index(voxels, near.shape), axis=1))
     centre = places.mean(axis=0)
@@ -84,7 +82,7 @@ def align(current: Scene, prior: Scene, start: NDArray[np.float64], matched: boo
             moving = moving * gain + offset
         difference = fixed - moving
         weight = weight * robust(difference, weight)
-        slope = (ours + theirs * np.float32(gain)) / 2
+        slope = np.asarray((ours + theirs * gain) / 2, np.float32)
         turn = np.stack(
             [
                 arms[:, 1] * slope[2] - arms[:, 2] * slope[1],
@@ -113,7 +111,8 @@ def about(
 
 def gradient(values: Field, mm: float) -> Field:
     """Central differences per mm along LPS (x, y, z), shape (3, z, y, x)."""
-    return np.stack(np.gradient(values, np.float32(mm))[::-1])
+    along_z, along_y, along_x = np.gradient(values, np.float32(mm))
+    return np.asarray(np.stack([along_x, along_y, along_z]), np.float32)
 
 
 def fit_line(x: Field, y: Field, weight: Field) -> tuple[float, float]:
@@ -131,8 +130,7 @@ def robust(difference: Field, weight: Field) -> Field:
     """Weights of 1 where images agree, falling as their difference exceeds what is usual."""
     seen = np.abs(difference[weight > 0])
     usual = max(LEAST_SCALE, 3 * float(np.median(seen))) if seen.size else LEAST_SCALE
-    result: Field = 1 / (1 + (difference / np.float32(usual)) ** 2) ** 2
-    return result
+    return np.asarray(1 / (1 + (difference / usual) ** 2) ** 2, np.float32)
 
 
 def solve(rows: Field, difference: Field, weight: Field) -> NDArray[np.float64]:
@@ -145,5 +143,4 @@ def solve(rows: Field, difference: Field, weight: Field) -> NDArray[np.float64]:
         for j in range(i, n):
             matrix[i, j] = matrix[j, i] = (weighted * rows[j]).sum(dtype=np.float64)
     matrix += np.eye(n) * max(1e-4 * float(np.trace(matrix)) / n, 1e-12)
-    result: NDArray[np.float64] = np.linalg.solve(matrix, right)
-    return result
+    return np.asarray(np.linalg.solve(matrix, right), np.float64)

@@ -1,9 +1,10 @@
 """A smooth deformation on top of the rigid alignment.
 
-Optical flow in windows (Lucas and Kanade, IJCAI 1981), from wide windows to narrow ones: each Gauss-Newton step
-solves at every node of the grid for the displacement that explains the differences in the Gaussian window
-around it, as a B-spline's coefficient is decided by its support. The window's width is the regularisation: no
-deformation is finer than the narrowest. Where there is nothing to see, the wider window's answer stays.
+Optical flow in windows (Lucas and Kanade, IJCAI 1981), from wide windows to narrow ones: each Gauss-Newton
+step solves at every node of the grid for the displacement that explains the differences in the Gaussian
+window around it, as a B-spline's coefficient is decided by its support. The window's width is the
+regularisation: no deformation is finer than the narrowest. Where there is nothing to see, the wider
+window's answer stays.
 """
 
 from __future__ import annotations
@@ -37,13 +38,7 @@ SMOOTHING = 0.35
 
 
 def deform(
-    fixed: Field,
-    moving: Field,
-    known: Field,
-    mm: float,
-    stages: Sequence[Stage],
-    matched: bool,
-    start: Field | None = None,
+    fixed: Field, moving: Field, known: Field, mm: float, stages: Sequence[Stage], matched: bool
 ) -> Field:
     """The displacement that brings a moving image onto a fixed one.
 
@@ -59,14 +54,13 @@ def deform(
         Wide windows first.
     matched : bool
         Both features mean the same; else gain and offset are fitted.
-    start : ndarray of float32, shape (3, z, y, x), optional
 
     Returns
     -------
     ndarray of float32, shape (3, z, y, x)
         LPS mm (x, y, z): ``moving(p + u(p))`` is like ``fixed(p)``.
     """
-    u = np.zeros((3, *fixed.shape), np.float32) if start is None else start
+    u: Field = np.zeros((3, *fixed.shape), np.float32)
     ours = gradient(fixed, mm)
     for stage in stages:
         width = stage.window_mm / mm
@@ -77,23 +71,21 @@ def deform(
             gain = 1.0
             if not matched:
                 gain, offset = fit_line(warped, fixed, weight)
-                warped = warped * np.float32(gain) + np.float32(offset)
+                warped = np.asarray(warped * gain + offset, np.float32)
             difference = fixed - warped
             weight *= robust(difference, weight)
-            u = u + flow((ours + theirs * np.float32(gain)) / 2, difference, weight, width)
-            u = smooth(u, SMOOTHING * width)
+            slope = np.asarray((ours + theirs * gain) / 2, np.float32)
+            step = flow(slope, difference, weight, width)
+            u = smooth(np.add(u, step, dtype=np.float32), SMOOTHING * width)
     return u
 
 
 def flow(slope: Field, difference: Field, weight: Field, width: float) -> Field:
     """One step's displacement at every node, shape (3, z, y, x)."""
-    a = [
-        [_window(weight * slope[i] * slope[j], width) if j >= i else None for j in range(3)] for i in range(3)
-    ]
+    xx, xy, xz, yy, yz, zz = (
+        _window(weight * slope[i] * slope[j], width) for i in range(3) for j in range(i, 3)
+    )
     b = [_window(weight * slope[i] * difference, width) for i in range(3)]
-    xx, xy, xz = a[0]
-    _, yy, yz = a[1]
-    zz = a[2][2]
     seen = _window(weight, width)
     trace = xx + yy + zz
     mean = float(trace.sum(dtype=np.float64)) / max(float(seen.sum(dtype=np.float64)), 1e-6)
@@ -134,7 +126,7 @@ def _window(values: Field, width: float) -> Field:
 
 
 def jacobian(u: Field, mm: float) -> NDArray[np.float32]:
-    """Determinant of the deformation's Jacobian at every node, (z, y, x): 1 is no change, 0 and below a fold."""
+    """Determinant of the deformation's Jacobian at every node, (z, y, x): 1 is no change, below 0 a fold."""
     rows = [gradient(u[i], mm) for i in range(3)]
     for i in range(3):
         rows[i][i] += 1

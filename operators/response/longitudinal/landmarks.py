@@ -1,9 +1,9 @@
 """How far off a registration is, by landmarks that it did not choose.
 
-In cells all over the body the place with the most structure is taken, and the prior, as the registration moved
-it, is searched around it for the block that is most like the current study's (block matching: Ourselin et al.,
-Image Vis Comput 2001;19:25). Where the best block lies elsewhere, the registration is off by so much; where no
-block is alike, the two are not the same anatomy.
+In cells all over the body the place with the most structure is taken, and the prior, as the registration
+moved it, is searched around it for the block that is most like the current study's (block matching:
+Ourselin et al., Image Vis Comput 2001;19:25). Where the best block lies elsewhere, the registration is off
+by so much; where no block is alike, the two are not the same anatomy.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from scipy import ndimage
 from operators.response.longitudinal.align import gradient
 from operators.response.longitudinal.scene import Field
 
-CELL_MM = 52.0
-"""One landmark in each cell of this size: some hundreds in a whole body."""
+CELL_MM = (24.0, 52.0)
+"""One landmark in each cell: of the largest size in a whole body, where that is some hundreds; of a smaller one
+where less of the body is in view."""
+CELLS = 200
+"""How many are wanted."""
 REACH_MM = 14.0
 """From the middle of a block to its sides: enough to hold a corner of an organ or a vertebra."""
 SEARCH_MM = 20.0
 """How far is searched; the errors found are no larger than this along an axis."""
 PROMINENCE = 0.05
-"""By which the best block must be more alike than any that is not beside it: else the place has no landmark."""
+"""By which the best block must be more alike than any that is not beside it, for the place to be known."""
 BESIDE = 2
 """Voxels around the best block that are beside it."""
 ALIKE = 0.6
@@ -90,8 +93,8 @@ def match_landmarks(
 def choose(fixed: Field, usable: NDArray[np.bool_], border: int, mm: float) -> NDArray[np.int64]:
     """The voxel with the most structure in each cell, shape (n, 3), (z, y, x).
 
-    Structure is the least eigenvalue of the mean outer product of gradients: a corner has it, an edge does not,
-    for along an edge nothing tells where one is.
+    Structure is the least eigenvalue of the mean outer product of gradients: a corner has it, an edge does
+    not, for along an edge nothing tells where one is.
     """
     slope = gradient(fixed, mm)
     products = np.stack(
@@ -101,7 +104,8 @@ def choose(fixed: Field, usable: NDArray[np.bool_], border: int, mm: float) -> N
     for axis in range(3):
         ends = np.moveaxis(allowed, axis, 0)
         ends[:border], ends[max(len(ends) - border, 0) :] = False, False
-    cell = round(CELL_MM / mm)
+    wanted_mm = (np.count_nonzero(usable) * mm**3 / CELLS) ** (1 / 3)
+    cell = round(float(np.clip(wanted_mm, *CELL_MM)) / mm)
     z, y, x = (-(-n // cell) for n in fixed.shape)
     found = []
     for corner in np.ndindex(z, y, x):

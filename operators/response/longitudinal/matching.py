@@ -1,10 +1,10 @@
 """Which lesions of two studies are the same disease.
 
-The prior's lesions are moved to the current study. Two lesions may be the same where they overlap, or where the
-gap between them is no wider than the registration may be off. Of these pairs the optimal assignment (Kuhn,
-Munkres) takes one to one; a lesion that stays without a partner and clearly overlaps one that has one is a part
-of it: the partner was split, or it merged. What remains is resolved or new, unless the other study does not show
-the place: then nothing is said of it.
+The prior's lesions are moved to the current study. Two lesions may be the same where they overlap, or where
+the gap between them is no wider than the registration may be off. Of these pairs the optimal assignment
+(Kuhn, Munkres) takes one to one; a lesion that stays without a partner and clearly overlaps one that has
+one is a part of it: the partner was split, or it merged. What remains is resolved or new, unless the other
+study does not show the place: then nothing is said of it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Pairing:
     """Places in the sequences of clouds."""
     dice: float
     gap_mm: float
-    """Between their nearest voxels; 0 where they overlap."""
+    """Between their surfaces; 0 where they overlap or touch."""
     distance_mm: float
     """Between their centroids."""
     prior_within: float
@@ -89,7 +89,7 @@ def match(current: Quantified, prior: Quantified, registration: Registration) ->
     tolerance = tolerance_mm(registration)
     pairings = list(_pairings(theirs, ours, tolerance))
     groups = _groups(theirs, ours, pairings)
-    found = [_correspondence(theirs, ours, a, b, tolerance) for a, b in groups]
+    found = [_correspondence(theirs, ours, a, b) for a, b in groups]
     return tuple(sorted(found, key=_order))
 
 
@@ -124,6 +124,30 @@ def lesion_points(lesion: Lesion, geometry: Geometry) -> NDArray[np.float64]:
     return geometry.to_lps(np.argwhere(lesion.mask) + [part.start for part in lesion.box])
 
 
+def shared_ml(
+    current: Quantified, prior: Quantified, registration: Registration, correspondence: Correspondence
+) -> dict[int, float]:
+    """What each current lesion of a correspondence shares with the prior's ones, ml, by number."""
+    ours, theirs = clouds(current, prior, registration)
+    whole = cKDTree(np.concatenate([c.points for c in theirs if c.number in correspondence.prior]))
+    half = _half_mm(theirs[0].voxel_ml)
+    return {
+        cloud.number: float((_nearest_mm(whole, cloud.points) <= half).sum()) * cloud.voxel_ml
+        for cloud in ours
+        if cloud.number in correspondence.current
+    }
+
+
+def _nearest_mm(tree: cKDTree, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The distance of each point to the nearest of a tree."""
+    return np.asarray(tree.query(points)[0], np.float64)
+
+
+def _half_mm(voxel_ml: float) -> float:
+    """Within this distance of its centre a place counts as covered by a voxel: the radius of its sphere."""
+    return float(0.62 * (1000 * voxel_ml) ** (1 / 3))
+
+
 def _shown(geometry: Geometry, points: NDArray[np.float64]) -> float:
     """Part of the points that lie in a volume."""
     index = geometry.to_index(points)
@@ -140,7 +164,7 @@ def _pairings(theirs: Sequence[Cloud], ours: Sequence[Cloud], tolerance: float) 
     high = np.array([cloud.points.max(axis=0) for cloud in ours]) + tolerance
     for a, cloud in enumerate(theirs):
         near = np.all((cloud.points.max(axis=0) >= low) & (cloud.points.min(axis=0) <= high), axis=1)
-        tree = cKDTree(cloud.points) if near.any() else None
+        tree = cKDTree(cloud.points)
         for b in np.flatnonzero(near).tolist():
             pairing = _pairing(a, b, cloud, ours[b], tree, trees[b], tolerance)
             if pairing is not None:
@@ -150,15 +174,14 @@ def _pairings(theirs: Sequence[Cloud], ours: Sequence[Cloud], tolerance: float) 
 def _pairing(
     a: int, b: int, prior: Cloud, current: Cloud, prior_tree: cKDTree, current_tree: cKDTree, tolerance: float
 ) -> Pairing | None:
-    # a voxel covers what is nearer to its centre than half its diagonal
-    to_ours, _ = current_tree.query(prior.points)
-    to_theirs, _ = prior_tree.query(current.points)
-    half, their_half = (0.62 * (1000 * cloud.voxel_ml) ** (1 / 3) for cloud in (current, prior))
-    gap = max(float(to_ours.min()) - half, 0.0)
+    to_ours, to_theirs = _nearest_mm(current_tree, prior.points), _nearest_mm(prior_tree, current.points)
+    half, their_half = _half_mm(current.voxel_ml), _half_mm(prior.voxel_ml)
+    gap = max(float(to_ours.min()) - half - their_half, 0.0)
     if gap > tolerance:
         return None
     shared = (
-        float((to_ours <= half).sum()) * prior.voxel_ml + float((to_theirs <= their_half).sum()) * current.voxel_ml
+        float((to_ours <= half).sum()) * prior.voxel_ml
+        + float((to_theirs <= their_half).sum()) * current.voxel_ml
     )
     volume = len(prior.points) * prior.voxel_ml + len(current.points) * current.voxel_ml
     return Pairing(
@@ -215,13 +238,13 @@ def _assign(priors: int, currents: int, pairings: Sequence[Pairing]) -> dict[int
 
 
 def _cost(pairing: Pairing) -> float:
-    """From 0, the same voxels, to below 1; the gap and the distance decide between pairs that do not overlap."""
+    """From 0, the same voxels, to below 1; gap and distance decide between pairs that do not overlap."""
     far = pairing.distance_mm / (pairing.distance_mm + 50.0)
     return 0.7 * (1 - pairing.dice) + 0.2 * far + 0.05 * min(pairing.gap_mm / MOST_TOLERANCE_MM, 1.0)
 
 
 def _correspondence(
-    theirs: Sequence[Cloud], ours: Sequence[Cloud], priors: list[int], currents: list[int], tolerance: float
+    theirs: Sequence[Cloud], ours: Sequence[Cloud], priors: list[int], currents: list[int]
 ) -> Correspondence:
     a, b = [theirs[n] for n in priors], [ours[n] for n in currents]
     prior, current = tuple(sorted(c.number for c in a)), tuple(sorted(c.number for c in b))

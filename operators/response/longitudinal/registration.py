@@ -1,11 +1,11 @@
 """Where the places of the current study were in a prior one, checked before it is believed.
 
-A coarse search over all shifts, a rigid alignment and a smooth deformation, on the CTs where both studies have
-one in their PET's frame of reference, else on the PETs. Then landmarks that the registration did not choose say
-how far it is off, and whether the two are the same anatomy at all.
+A coarse search over all shifts, a rigid alignment and a smooth deformation, on the CTs where both studies
+have one in their PET's frame of reference, else on the PETs. Then landmarks that the registration did not
+choose say how far it is off, and whether the two are the same anatomy at all.
 
-Everything is computed in one thread and in one order, without random sampling: the result does not depend on
-the machine's cores. (ITK's metrics sample at random and add up in parts, one for each thread.)
+Everything is computed in one thread and in one order, without random sampling: the result does not depend
+on the machine's cores. (ITK's metrics sample at random and add up in parts, one for each thread.)
 
 Not covered: the PET's own shift against its CT, by breathing or by movement between the two.
 """
@@ -53,8 +53,8 @@ LEAST_LANDMARKS = 8
 MOST_ERROR_MM = 10.0
 """Median error of the landmarks: beyond it, neighbouring nodes are mistaken for each other."""
 MOST_ERROR_P95_MM = 15.0
-"""Where the same anatomy is seen twice, nearly all landmarks are found close by; of two patients who are built
-alike, many are, and the others lie anywhere."""
+"""Where the same anatomy is seen twice, nearly all landmarks are found close by; of two patients of the same
+build, many are, and the others lie anywhere."""
 MOST_ROTATION_DEG = 30.0
 """Nobody lies turned by more; a larger turn is a wrong match."""
 LEAST_JACOBIAN = 0.1
@@ -86,10 +86,10 @@ def register(current: Volumes, prior: Volumes) -> Registration:
     Returns
     -------
     Registration
-        `error_mm` of its measures is the median distance between where it puts a landmark of the body and where
-        the landmark's surroundings are found again (:mod:`operators.response.longitudinal.landmarks`),
-        `error_p95_mm` the 95th percentile. Rejected, with the reason, where any check fails; the numbers that
-        were reached are there nevertheless.
+        `error_mm` of its measures is the median distance between where it puts a landmark of the body and
+        where the landmark's surroundings are found again
+        (:mod:`operators.response.longitudinal.landmarks`), `error_p95_mm` the 95th percentile. Rejected, with
+        the reason, where any check fails; the numbers that were reached are there nevertheless.
     """
     both = usable_ct(current) is not None and usable_ct(prior) is not None
     source = Source.CT if both else Source.PET

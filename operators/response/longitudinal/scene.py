@@ -162,7 +162,7 @@ def onto(
     """
     turn = np.linalg.solve(source.affine, target.affine if way is None else way @ target.affine)
     result = ndimage.affine_transform(
-        values, turn[:3, :3], turn[:3, 3], target.shape, np.float32, order=1, mode="nearest"
+        values, turn[:3, :3], turn[:3, 3], target.shape, order=1, mode="nearest"
     )
     grid = np.ix_(*[np.arange(n, dtype=np.float64) for n in target.shape])
     known = np.ones(target.shape, np.float32)
@@ -202,7 +202,7 @@ def crop(scene: Scene, margin: int = 4) -> Scene:
 def coarser(scene: Scene) -> Scene:
     """The scene on a grid of twice the spacing: means of what is known."""
     weight = halved(scene.known)
-    values = halved(scene.values * scene.known) / np.maximum(weight, np.float32(1e-6))
+    values = np.asarray(halved(scene.values * scene.known) / np.maximum(weight, 1e-6), np.float32)
     body = halved(scene.body.astype(np.float32)) > 0.5
     z, y, x = values.shape
     mm = scene.spacing_mm
