@@ -145,7 +145,7 @@ def _warnings(rule: Rule, quantified: Quantified, facts: Facts) -> Iterator[Note
     if not rule.verified:
         yield Note(
             "RULE_NOT_VERIFIED",
-            f"Not everything in the rule {rule.title} was read in its primary source: {rule.verification}",
+            f"Not everything in the rule {rule.title} was read in its primary source: {rule.verification}.",
         )
     disease = _disease(facts.values())
     if rule.diseases and disease not in rule.diseases:
