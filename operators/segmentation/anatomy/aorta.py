@@ -20,8 +20,9 @@ RIM_MM = (16.0, 24.0)
 LENGTH_MM = 100.0
 """Above the liver's dome."""
 LEAST_MM = 48.0
-LIKE_HU = 45.0
-"""How far the aorta may be from the heart's median."""
+LIKE_HU, LIKE_SHARE = 45.0, 0.25
+"""How far the aorta may be from the heart's median: some HU, with contrast a share of it."""
+MOST_HU = 500.0
 WIDE_MM = 12.5
 
 
@@ -89,7 +90,7 @@ def _heart_hu(scene: Scene, levels: slice, fronts: NDArray[np.float64]) -> float
     """The median of even soft tissue before the spine, between the lungs."""
     assert scene.hu is not None
     chest = slice(levels.start + 5, levels.stop)
-    even = even_tissue(scene)[chest].copy()
+    even = even_tissue(scene, MOST_HU)[chest].copy()
     even[:, round(float(np.median(fronts))) - 6 :] = False
     x = round(float(np.median(scene.midline[chest])))
     even[:, :, : max(x - 5, 0)] = False
@@ -103,9 +104,9 @@ def _fit(scene: Scene, window: _Window) -> NDArray[np.float64]:
 
     A disc of blood's density, one for one; lung in the sector to its left, one for one.
     """
-    assert scene.hu is not None
-    hu = scene.hu[window.levels]
-    blood = (np.abs(hu - window.blood_hu) < LIKE_HU).astype(np.float32)
+    assert scene.sharp_hu is not None
+    hu = scene.sharp_hu[window.levels]
+    blood = (np.abs(hu - window.blood_hu) < max(LIKE_HU, LIKE_SHARE * window.blood_hu)).astype(np.float32)
     disc, wide, sector = _disc(DISC_MM), _disc(WIDE_MM), _sector()
     inside = 0.7 * ndimage.correlate(blood, disc[None] / disc.sum(), mode="nearest")
     inside += 0.3 * ndimage.correlate(blood, wide[None] / wide.sum(), mode="nearest")

@@ -102,11 +102,18 @@ def _searched(pet: Volume | None, ct: Volume | None, tracer: str) -> tuple[dict[
     found["kidney_right"] = found["kidney_left"] = none
     found["parotid_gland_right"] = found["parotid_gland_left"] = none
     if scene.suv is not None and tracer in _HOT_KIDNEYS:
-        spleen = found["spleen"].mask if found["spleen"].is_sure else None
-        found["kidney_right"], found["kidney_left"] = find_kidneys(scene, liver.mask, spleen)
+        found["kidney_right"], found["kidney_left"] = _kidneys(scene, liver.mask, found["spleen"])
     if scene.suv is not None and tracer in _HOT_PAROTIDS:
         found["parotid_gland_right"], found["parotid_gland_left"] = find_parotids(scene, liver.mask)
     return found, scene
+
+
+def _kidneys(scene: Scene, liver: NDArray[np.bool_], spleen: Organ) -> tuple[Organ, Organ]:
+    """Only beside a spleen that was found: it may be as hot as a kidney, and lies against it."""
+    if spleen.mask is None or not spleen.is_sure:
+        none = absent("the spleen, which may be taken for a kidney, was not found")
+        return none, none
+    return find_kidneys(scene, liver, spleen.mask)
 
 
 def _liver(scene: Scene, pet: Volume | None, ct: Volume | None) -> Organ:

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from operators.segmentation.anatomy.evidence import Evidence, Organ, absent, judged
 from operators.segmentation.anatomy.grid import STEP_MM
-from operators.segmentation.anatomy.scene import VOXEL_ML, Scene, ball
+from operators.segmentation.anatomy.scene import VOXEL_ML, Scene, widened
 
 EDGE = 0.42
 """Of its maximum, where a hot organ ends."""
@@ -44,9 +44,7 @@ class _Blob:
     """(z, y, from the midline), mm."""
 
 
-def find_kidneys(
-    scene: Scene, liver: NDArray[np.bool_], spleen: NDArray[np.bool_] | None
-) -> tuple[Organ, Organ]:
+def find_kidneys(scene: Scene, liver: NDArray[np.bool_], spleen: NDArray[np.bool_]) -> tuple[Organ, Organ]:
     """Find the right and the left kidney, behind and below the liver, where they are hotter than it.
 
     Parameters
@@ -61,8 +59,7 @@ def find_kidneys(
     place = np.zeros(liver.shape, np.bool_)
     low = max(int(z.min()) - round(100.0 / STEP_MM), 0)
     place[low : int(np.quantile(z, 0.9)), int(np.median(y)) :] = True
-    others = liver if spleen is None else liver | spleen
-    place &= scene.body & ~ndimage.binary_dilation(others, ball(STEP_MM))
+    place &= scene.body & ~widened(liver | spleen, STEP_MM)
     least = 1.5 * float(np.median(scene.suv[liver]))
     return _pair(scene, place, KIDNEYS, least)
 
@@ -117,7 +114,7 @@ def _blobs(scene: Scene, side: NDArray[np.bool_], least: float) -> Iterator[_Blo
         at = np.unravel_index(int(values.argmax()), values.shape)
         labels, _ = ndimage.label(side & (scene.suv > EDGE * maximum))
         mask = labels == labels[at]
-        left &= ~ndimage.binary_dilation(mask, ball(8.0))
+        left &= ~widened(mask, 8.0)
         z, y, x = np.nonzero(mask)
         centre = np.array([z.mean(), y.mean(), (x - scene.midline[z]).mean()]) * STEP_MM
         yield _Blob(mask, maximum, len(z) * VOXEL_ML, centre)

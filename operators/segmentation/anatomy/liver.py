@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from operators.segmentation.anatomy.evidence import Evidence, Organ, absent, judged
 from operators.segmentation.anatomy.grid import STEP_MM
-from operators.segmentation.anatomy.scene import LUNG_HU, VOXEL_ML, Scene, ball, cut_share, parts
+from operators.segmentation.anatomy.scene import LUNG_HU, VOXEL_ML, Scene, cut_share, opened, parts, widened
 
 SOFT_HU = (-10.0, 200.0)
 """From a fatty liver to an enhanced one."""
@@ -62,13 +62,14 @@ def liver_by_ct(scene: Scene, seen: NDArray[np.bool_]) -> Organ:
     return best
 
 
-def even_tissue(scene: Scene) -> NDArray[np.bool_]:
+def even_tissue(scene: Scene, high: float = SOFT_HU[1]) -> NDArray[np.bool_]:
     """Soft tissue without borders in it."""
     assert scene.hu is not None
-    clipped = np.clip(scene.hu, -200.0, 400.0)
+    clipped = np.clip(scene.hu, -200.0, 600.0)
     variance = ndimage.gaussian_filter(clipped**2, 1.5) - ndimage.gaussian_filter(clipped, 1.5) ** 2
-    low, high = SOFT_HU
-    result: NDArray[np.bool_] = scene.body & (scene.hu > low) & (scene.hu < high) & (variance < UNEVEN_HU**2)
+    result: NDArray[np.bool_] = (
+        scene.body & (scene.hu > SOFT_HU[0]) & (scene.hu < high) & (variance < UNEVEN_HU**2)
+    )
     return result
 
 
@@ -87,6 +88,7 @@ def full_cubes(mask: NDArray[np.bool_], side_mm: float) -> NDArray[np.bool_]:
 
 
 def right_of_midline(scene: Scene, by_mm: float) -> NDArray[np.bool_]:
+    """What lies farther to the right of the spine than a distance, (z, y, x)."""
     x = np.arange(scene.frame.shape[2])
     return np.broadcast_to(
         (x[None, None, :] < scene.midline[:, None, None] - by_mm / STEP_MM), scene.frame.shape
@@ -94,6 +96,7 @@ def right_of_midline(scene: Scene, by_mm: float) -> NDArray[np.bool_]:
 
 
 def within(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.bool_]:
+    """Where values lie between two others."""
     return np.asarray((values > low) & (values < high))
 
 
@@ -126,20 +129,13 @@ def grown(
     sides = ndimage.find_objects(core.astype(np.uint8))[0]
     z, y, x = (slice(max(side.start - reach, 0), side.stop + reach) for side in sides)
     start, near = core[z, y, x], like[z, y, x]
-    labels, _ = ndimage.label(_opened(near, neck_mm / 2))
+    labels, _ = ndimage.label(opened(near, neck_mm / 2))
     own = np.bincount(labels[start], minlength=2)
     own[0] = 0
     result = np.zeros(core.shape, np.bool_)
     if own.any():
-        result[z, y, x] = ndimage.binary_dilation(labels == int(own.argmax()), ball(STEP_MM)) & near
+        result[z, y, x] = widened(labels == int(own.argmax()), STEP_MM) & near
     return result
-
-
-def _opened(mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
-    """Without what is thinner than a ball; the end of the picture does not thin it."""
-    element = ball(radius_mm)
-    eroded = ndimage.binary_erosion(mask, element, border_value=1)
-    return np.asarray(ndimage.binary_dilation(eroded, element))
 
 
 def liver_by_pet(scene: Scene, seen: NDArray[np.bool_]) -> Organ:
@@ -202,8 +198,8 @@ def _chest_by_pet(scene: Scene, liver: NDArray[np.bool_], level: float) -> tuple
     chest = slice(start, start + round(60.0 / STEP_MM))
     if chest.stop > len(liver):
         return (none,)
-    lung = columns & scene.body[chest].all(axis=0)
-    lung = ndimage.binary_erosion(lung, iterations=2)
+    inside: NDArray[np.bool_] = np.asarray(columns & scene.body[chest].all(axis=0), np.bool_)
+    lung = ndimage.binary_erosion(inside, iterations=2)
     if np.count_nonzero(lung) < 50:
         return (none,)
     cold = scene.suv[chest][:, lung]
@@ -242,7 +238,7 @@ def _under_lung(scene: Scene, liver: NDArray[np.bool_]) -> float:
         return share
     low, high = LUNG_HU
     upper = slice(height - 10, height)
-    behind = ndimage.binary_dilation(liver[upper], ball(20.0)) & scene.body[upper]
+    behind = widened(liver[upper], 20.0) & scene.body[upper]
     behind &= (scene.hu[upper] > low) & (scene.hu[upper] < high)
     behind[:, : int(np.median(np.nonzero(liver)[1]))] = False
     return max(share, np.count_nonzero(behind) * VOXEL_ML / RECESS_ML)

@@ -29,6 +29,8 @@ class Scene:
     frame: Frame
     hu: NDArray[np.float32] | None
     """Smoothed by a voxel; None without a CT."""
+    sharp_hu: NDArray[np.float32] | None
+    """Not smoothed beyond the grid."""
     suv: NDArray[np.float32] | None
     """Smoothed by a voxel and a half; None without a PET."""
     body: NDArray[np.bool_]
@@ -69,10 +71,10 @@ def scene_of(pet: Volume | None, ct: Volume | None) -> Scene | None:
         return None
     if hu is None:
         lungs = np.zeros(frame.shape, np.bool_)
-        return Scene(frame, None, suv, body, _middles(body), lungs)
-    hu = ndimage.gaussian_filter(hu, 1.0)
-    lungs = _lungs(hu, body)
-    return Scene(frame, hu, suv, body, _spine(body & (hu > BONE_HU), body), lungs)
+        return Scene(frame, None, None, suv, body, _middles(body), lungs)
+    smooth = ndimage.gaussian_filter(hu, 1.0)
+    spine = _spine(body & (smooth > BONE_HU), body)
+    return Scene(frame, smooth, hu, suv, body, spine, _lungs(smooth, body))
 
 
 def cut_share(body: NDArray[np.bool_], seen: NDArray[np.bool_]) -> float:
@@ -83,8 +85,8 @@ def cut_share(body: NDArray[np.bool_], seen: NDArray[np.bool_]) -> float:
     body, seen : ndarray of bool, shape (z, y, x)
         Of the slices in question; `seen`: what the picture shows.
     """
-    edge = body & ~ndimage.binary_erosion(body, np.ones((1, 3, 3)), border_value=0)
-    at_end = ~ndimage.binary_erosion(seen, np.ones((1, 3, 3)), border_value=0)
+    edge = body & ~ndimage.binary_erosion(body, np.ones((1, 3, 3), np.bool_), border_value=0)
+    at_end = ~ndimage.binary_erosion(seen, np.ones((1, 3, 3), np.bool_), border_value=0)
     total = int(np.count_nonzero(edge))
     return int(np.count_nonzero(edge & at_end)) / total if total else 1.0
 
@@ -99,12 +101,24 @@ def parts(mask: NDArray[np.bool_], least_ml: float = SPECK_ML) -> Iterator[NDArr
         yield labels == index + 1
 
 
-def ball(radius_mm: float) -> NDArray[np.bool_]:
-    """A structuring element, (z, y, x)."""
-    reach = int(radius_mm / STEP_MM)
-    z, y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1, -reach : reach + 1]
-    result: NDArray[np.bool_] = (z**2 + y**2 + x**2) * STEP_MM**2 <= radius_mm**2 + 1e-6
+def widened(mask: NDArray[np.bool_], by_mm: float) -> NDArray[np.bool_]:
+    """A mask with all that lies within a distance of it, (z, y, x)."""
+    result = np.zeros(mask.shape, np.bool_)
+    found = ndimage.find_objects(mask.astype(np.uint8))
+    if found:
+        reach = int(by_mm / STEP_MM) + 1
+        z, y, x = (slice(max(side.start - reach, 0), side.stop + reach) for side in found[0])
+        distance = ndimage.distance_transform_edt(~mask[z, y, x], sampling=STEP_MM)
+        result[z, y, x] = distance <= by_mm + 1e-3
     return result
+
+
+def opened(mask: NDArray[np.bool_], radius_mm: float) -> NDArray[np.bool_]:
+    """A mask, (z, y, x), without what is thinner than a ball; the picture's end does not thin it."""
+    if mask.all():
+        return mask.copy()
+    inner = ndimage.distance_transform_edt(mask, sampling=STEP_MM) > radius_mm
+    return widened(inner, radius_mm)
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

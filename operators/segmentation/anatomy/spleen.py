@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from operators.segmentation.anatomy.evidence import Evidence, Organ, absent, judged
 from operators.segmentation.anatomy.grid import STEP_MM
@@ -17,7 +16,7 @@ from operators.segmentation.anatomy.liver import (
     grown,
     within,
 )
-from operators.segmentation.anatomy.scene import VOXEL_ML, Scene, ball, parts
+from operators.segmentation.anatomy.scene import VOXEL_ML, Scene, parts, widened
 
 CORE_MM = 28.0
 SIDE_MM = 48.0
@@ -58,7 +57,7 @@ def _place(scene: Scene, liver: NDArray[np.bool_]) -> NDArray[np.bool_]:
     place[z.min() : z.max() + 5, int(np.median(y)) :] = True
     x = np.arange(liver.shape[2])
     place &= x[None, None, :] > scene.midline[:, None, None] + SIDE_MM / STEP_MM
-    return place & scene.body & ~ndimage.binary_dilation(liver, ball(8.0))
+    return place & scene.body & ~widened(liver, 8.0)
 
 
 def _evidence(scene: Scene, spleen: NDArray[np.bool_], core: NDArray[np.bool_]) -> tuple[Evidence, ...]:
@@ -77,7 +76,7 @@ def _above(scene: Scene, spleen: NDArray[np.bool_], core: NDArray[np.bool_]) -> 
     """Lung over it, or behind and above where it slants."""
     doubt = "there is no lung above what looks like the spleen"
     if scene.hu is not None:
-        near = ndimage.binary_dilation(spleen, ball(24.0)) & scene.lungs
+        near = widened(spleen, 24.0) & scene.lungs
         return Evidence(np.count_nonzero(near) * VOXEL_ML, 1.0, 8.0, doubt)
     assert scene.suv is not None
     level = float(np.median(scene.suv[core]))

@@ -3,9 +3,9 @@
 Sources: PERCIST 1.0 (Wahl et al., J Nucl Med 2009;50 Suppl 1:122S; recalled, not verified against the primary
 source): a sphere of 3 cm in the right lobe of the liver; where that is diseased, the blood pool, a
 cylinder of 1 cm x 2 cm in the descending thoracic aorta. PROMISE (Seifert et al., Eur Urol 2023;83:405; read
-in a transcription) compares with blood pool, liver or spleen, and parotid gland; the size of a sphere in spleen
-(2 cm), parotid gland (1 cm) and kidney (1.5 cm), how all are placed, and what uptake is plausible are this
-module's own choice.
+in a transcription) compares with blood pool, liver or spleen, and parotid gland. The size of a sphere in the
+spleen (2 cm), a parotid gland (1 cm) and a kidney (1.5 cm), how all are placed, and what uptake is plausible
+are this module's own choice.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ USUAL = ("liver", "blood_pool")
 PLAUSIBLE_SUV: Mapping[tuple[str, str], tuple[float, float]] = MappingProxyType(
     {("fdg", "liver"): (1.0, 3.5), ("fdg", "blood_pool"): (0.7, 3.0)}
 )
-"""SUVmean, g/ml, that a region of a tracer may have without a remark; own choice. The other tracers' organs vary
-too much to say."""
+"""SUVmean, g/ml, that a region of a tracer may have without a remark; own choice. The organs of other
+tracers vary too much to say."""
 PLAUSIBLE_COV = 0.25
-"""SD over mean up to which a region is even enough; own choice. Not asked of parotid glands and kidneys, which
-are as small as the scanner's resolution or uneven by nature."""
+"""SD over mean up to which a region is even enough; own choice. Not asked of parotid glands and kidneys:
+small for a scanner's resolution the ones, uneven by nature the others."""
 _EVEN = ("liver", "blood_pool", "spleen")
 
 LEAST_CONFIDENCE = 0.5
@@ -199,15 +199,15 @@ def implausible(regions: Iterable[ReferenceRegion], tracer: str) -> tuple[Note, 
         low, high = PLAUSIBLE_SUV.get((tracer, region.name), (0.0, np.inf))
         if not low <= region.suv_mean <= high:
             sentence = (
-                f"The reference region in the {title} has an SUVmean of {region.suv_mean:.2f}; from {low:g} to "
-                f"{high:g} is usual for this tracer. Check its place, the injected dose and the patient's weight."
+                f"The reference region in the {title} has an SUVmean of {region.suv_mean:.2f}; {low:g} to "
+                f"{high:g} is usual for this tracer. Check its place, the injected dose and the weight."
             )
             notes.append(Note("REFERENCE_IMPLAUSIBLE", sentence))
         if region.name in _EVEN and region.suv_sd > PLAUSIBLE_COV * region.suv_mean:
             sentence = (
                 f"The uptake in the reference region in the {title} varies by "
                 f"{100 * region.suv_sd / max(region.suv_mean, 1e-6):.0f} % (SD over mean; up to "
-                f"{100 * PLAUSIBLE_COV:.0f} % is usual): the image is noisy, or the region is not in healthy tissue."
+                f"{100 * PLAUSIBLE_COV:.0f} % is usual): the image is noisy, or the tissue is not healthy."
             )
             notes.append(Note("REFERENCE_UNEVEN", sentence))
     return tuple(notes)
@@ -319,9 +319,7 @@ def _deepest(
     placement: Placement,
     geometry: Geometry,
 ) -> tuple[NDArray[np.int64], float] | None:
-    """Index (z, y, x) of the centre farthest from what is not clear, among those with room for the region, and
-    how far that is in mm.
-    """
+    """Index (z, y, x) of the centre farthest from what is not clear, of those with room for it; how far."""
     start = np.array([side.start for side in box])
     padded = np.pad(clear, 1)  # beyond the box, and beyond the volume, is no organ
     depth = ndimage.distance_transform_edt(padded, sampling=geometry.spacing_mm)[1:-1, 1:-1, 1:-1]
