@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 from monai.deploy.core import Application
 
-from operators.chain import measure
 from operators.domain import Protocol, ResultProfile
 from operators.quantification.operator import QuantifyOperator
 from operators.response.operator import RespondOperator
@@ -42,6 +40,8 @@ class TheramapApplication(Application):
         What results.json says of the software.
     site : SegmentationSite
         The site's models and device.
+    practice : Practice
+        What the response step has to know of the site.
     method : str or None
         Segmentation method in place of the job's and the protocol's.
     writers : mapping of str to callable
@@ -59,6 +59,7 @@ class TheramapApplication(Application):
         profile: ResultProfile,
         versions: Mapping[str, str],
         site: SegmentationSite,
+        practice: Practice,
         method: str | None,
         writers: Mapping[str, Writer],
         trace: Trace,
@@ -66,7 +67,7 @@ class TheramapApplication(Application):
         self._input, self._output = input_path, output_path
         self._protocols, self._profile, self._versions = protocols, profile, versions
         self._site, self._method, self._trace = site, method, trace
-        self._writers = writers
+        self._writers, self._practice = writers, practice
         # Our own command line is not Holoscan's to read.
         super().__init__([sys.executable, "theramap"])
 
@@ -85,8 +86,7 @@ class TheramapApplication(Application):
         volume = VolumeOperator(self, name="volume", trace=trace)
         segment = SegmentOperator(self, name="segment", site=self._site, trace=trace)
         quantify = QuantifyOperator(self, name="quantify", trace=trace)
-        practice = Practice(partial(measure, protocols=self._protocols, site=self._site))
-        respond = RespondOperator(self, name="respond", practice=practice, trace=trace)
+        respond = RespondOperator(self, name="respond", practice=self._practice, trace=trace)
         manifest = ManifestOperator(
             self,
             name="manifest",

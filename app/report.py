@@ -54,8 +54,8 @@ def _print_study(console: Console, folder: Path, results: dict[str, Any]) -> Non
             console.print(escape(_change(follow_up)))
         if results["findings"]:
             console.print(_finding_table(results["findings"]))
-        for prediction in results["predictions"]:
-            console.print(escape(_prediction(prediction)))
+        for sentence in dict.fromkeys(map(_prediction, results["predictions"])):
+            console.print(escape(sentence))
         for note in results["notes"]:
             console.print(f"[yellow]{note['code']}[/yellow] {escape(note['sentence'])}")
     # Names of files may be names of patients, and a terminal's output ends in logs: codes and counts only.

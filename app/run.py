@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 from enum import IntEnum
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -76,6 +77,9 @@ def run(
     prepare_holoscan()
     from app.application import WRITERS, TheramapApplication
     from app.protocols import load_protocols
+    from app.settings_statements import model_validations, scanners
+    from operators.chain import measure_prior
+    from operators.response.respond import practice_of
     from operators.results.former import remove_former_results
 
     trace = Trace(listener) if listener else Trace()
@@ -98,13 +102,22 @@ def run(
     except ProtocolRefusal as refusal:
         trace.input_refusal = refusal
         return _refuse(trace, versions, settings, output_path)
+    site = segmentation_site(settings, models)
+    practice = practice_of(
+        partial(measure_prior, protocols=protocols, site=site),
+        site.models,
+        site.device,
+        scanners(settings),
+        model_validations(settings),
+    )
     application = TheramapApplication(
         input_path=input_path,
         output_path=output_path,
         protocols=protocols,
         profile=profile,
         versions=versions,
-        site=segmentation_site(settings, models),
+        site=site,
+        practice=practice,
         method=method,
         writers={"seg": WRITERS["seg"], **{name: WRITERS[name] for name in settings.results}},
         trace=trace,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from operators.domain import Case, Job, Protocol, Quantified, Selection, Study
+from operators.domain import Protocol, Quantified, Selection, Study
 from operators.quantification.quantify import quantify
 from operators.segmentation.segment import segment
 from operators.segmentation.site import SegmentationSite
+from operators.study.load import prior_case
 from operators.study.select import select
 from operators.volume.build import build_volumes
 
@@ -22,8 +23,8 @@ def measure_prior(
     ----------
     prior : Study
     current : Quantified
-        The study that it is a prior of. Of its job hold the corrections that name the prior; the method
-        holds where the prior's tracer is the same, so that like is compared with like.
+        The study that it is a prior of. The job's method holds where the prior's tracer is the same, so that
+        like is compared with like; a study of another tracer is measured by its own protocol.
     protocols : mapping of str to Protocol
         The tracers' rules.
     site : SegmentationSite
@@ -34,23 +35,10 @@ def measure_prior(
     Refusal
         By any of the steps.
     """
-    case = current.selection.case
-    selection = select(Case(prior, _job_of(prior, case.job), (), case.output), protocols)
+    selection = select(prior_case(current.selection.case, prior), protocols)
     if selection.protocol.name != current.selection.protocol.name:
         selection = _with_own_method(selection)
     return quantify(segment(build_volumes(selection), site))
-
-
-def _job_of(prior: Study, job: Job) -> Job:
-    """The job as it concerns a prior: its corrections and the method, none of what is said of the current."""
-    uid = prior.study_instance_uid
-    corrections = tuple(each for each in job.corrections if each.study_instance_uid == uid)
-    return Job(
-        corrections=corrections,
-        method=job.method,
-        method_parameters=job.method_parameters,
-        digest=job.digest,
-    )
 
 
 def _with_own_method(selection: Selection) -> Selection:

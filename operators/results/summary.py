@@ -68,7 +68,7 @@ def _meant(assessed: Assessed) -> Iterator[Statement]:
         yield judged(finding)
     for follow_up in assessed.follow_ups:
         yield Statement(codes.CHANGE, summary_response.change(follow_up))
-    for prediction in assessed.predictions:
+    for prediction in summary_response.spoken(assessed.predictions):
         yield Statement(codes.PREDICTION, summary_response.prediction(prediction))
     told = summary_response.stated(assessed.clinical)
     if told:

@@ -75,6 +75,18 @@ def _contribution(part: Contribution) -> str:
     return f"{part.feature} {part.value:.3g}{unit} {part.amount:+.2f}"
 
 
+def spoken(predictions: Sequence[Prediction]) -> Iterator[Prediction]:
+    """Predictions without those of a model that withholds another of them for the same reason."""
+    said: set[tuple[str, str]] = set()
+    for each in predictions:
+        if each.value is None:
+            why = (each.model, each.withheld or "")
+            if why in said:
+                continue
+            said.add(why)
+        yield each
+
+
 def stated(facts: Sequence[Fact]) -> str:
     """Facts in words, with their sources; those that are not known are left out."""
     known = [fact for fact in facts if fact.value is not None]
