@@ -60,7 +60,7 @@ def find_aorta(scene: Scene, liver: NDArray[np.bool_]) -> Organ:
     blood_hu = _heart_hu(scene, levels, fronts)
     if blood_hu is None:
         return absent("the heart, whose density the aorta has, was not found")
-    window = _Window(levels, blood_hu, fronts, np.arange(-9, 7), np.arange(1, 13))
+    window = _Window(levels, blood_hu, fronts, np.arange(-9, 4), np.arange(1, 13))
     fit = _fit(scene, window)
     path = _smoothest(fit)
     return _drawn(scene, window, fit, path)

@@ -21,6 +21,10 @@ from operators.segmentation.anatomy.scene import VOXEL_ML, Scene, parts, widened
 CORE_MM = 28.0
 SIDE_MM = 48.0
 """From the midline."""
+LOWEST = 0.3
+"""Share of the liver below the spleen's middle, at least: the left kidney lies lower."""
+REACH_MM = 16.0
+"""How far the spleen goes on beyond the centres of its even cubes."""
 
 
 def find_spleen(scene: Scene, liver: NDArray[np.bool_]) -> Organ:
@@ -41,7 +45,7 @@ def find_spleen(scene: Scene, liver: NDArray[np.bool_]) -> Organ:
     place = _place(scene, liver)
     best = absent("no even tissue lies to the left and behind, at the height of the liver")
     for core in list(parts(cores & place, 1.5))[:6]:
-        spleen = grown(alike(scene, core) & ~liver, core, 40.0, 16.0)
+        spleen = grown(alike(scene, core) & ~liver, core, REACH_MM, 16.0)
         if not spleen.any():
             continue
         found = judged(spleen, _evidence(scene, spleen, core))
@@ -54,7 +58,7 @@ def _place(scene: Scene, liver: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where the spleen's middle may be."""
     z, y, _ = np.nonzero(liver)
     place = np.zeros(liver.shape, np.bool_)
-    place[z.min() : z.max() + 5, int(np.median(y)) :] = True
+    place[int(np.quantile(z, LOWEST)) : z.max() + 5, int(np.median(y)) :] = True
     x = np.arange(liver.shape[2])
     place &= x[None, None, :] > scene.midline[:, None, None] + SIDE_MM / STEP_MM
     return place & scene.body & ~widened(liver, 8.0)
@@ -69,7 +73,16 @@ def _evidence(scene: Scene, spleen: NDArray[np.bool_], core: NDArray[np.bool_]) 
         Evidence(-volume_ml, -1200.0, -600.0, "what looks like the spleen is too large"),
         Evidence(aside_mm, 45.0, 65.0, "what looks like the spleen lies too near to the spine"),
         _above(scene, spleen, core),
+        *_even(scene, spleen),
     )
+
+
+def _even(scene: Scene, spleen: NDArray[np.bool_]) -> tuple[Evidence, ...]:
+    if scene.suv is None:
+        return ()
+    values = scene.suv[spleen]
+    variation = float(values.std() / max(float(values.mean()), 1e-6))
+    return (Evidence(-variation, -0.3, -0.22, "what looks like the spleen is uneven, as a kidney is"),)
 
 
 def _above(scene: Scene, spleen: NDArray[np.bool_], core: NDArray[np.bool_]) -> Evidence:
