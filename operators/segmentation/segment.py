@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from operators.domain import Job, Note, Protocol, ProtocolMethod, Segmented, Volumes
+from operators.domain import Claim, Job, Note, Protocol, ProtocolMethod, Segmented, Volumes
 from operators.errors import SegmentationRefusal
 from operators.segmentation import models
 from operators.segmentation.engine import Engine, choose_engine
-from operators.segmentation.organs.find import find_organs
-from operators.segmentation.organs.references import place_references
-from operators.segmentation.organs.use import with_organs
+from operators.segmentation.organs.find import FoundOrgans, find_organs
+from operators.segmentation.organs.use import references_in, with_organs, without_physiological
 from operators.segmentation.package.types import Task
+from operators.segmentation.physiological.sources import find_physiology
 from operators.segmentation.quality import quality_notes
 from operators.segmentation.site import SegmentationSite
 
@@ -41,8 +41,8 @@ def segment(volumes: Volumes, site: SegmentationSite) -> Segmented:
         return replace(segmented, notes=(*segmented.notes, *quality_notes(segmented.quality)))
     if method.source:
         segmented = replace(segmented, algorithm=replace(segmented.algorithm, citation=method.source))
-    organs_ran_on = "cpu" if segmented.organs is None else segmented.organs.algorithm.device
-    if site.device == "cuda" and organs_ran_on == "cpu":
+    beside = (segmented.removed_by, None if segmented.organs is None else segmented.organs.algorithm)
+    if site.device == "cuda" and all(algorithm is None or algorithm.device == "cpu" for algorithm in beside):
         sentence = f"The method {method.name} runs on the CPU; the device cuda was not used."
         segmented = replace(segmented, notes=(*segmented.notes, Note("DEVICE_NOT_USED", sentence)))
     return segmented
@@ -51,20 +51,29 @@ def segment(volumes: Volumes, site: SegmentationSite) -> Segmented:
 def _after_organs(engine: Engine, volumes: Volumes, site: SegmentationSite) -> Segmented:
     """A method that needs reference regions waits for the organs that these lie in."""
     found = find_organs(volumes, site)
-    references, notes = place_references(volumes.pet, found.organs) if found.organs is not None else ((), ())
+    references, notes = references_in(found, volumes)
     try:
         segmented = engine.segment(volumes, {region.name: region for region in references})
     except SegmentationRefusal as refusal:
         sentences = [refusal.sentence, *(note.sentence for note in (*found.notes, *notes))]
-        if found.organs is None:
+        if found.reason:
             sentences.insert(1, f"No organs were segmented, because {found.reason}.")
         raise SegmentationRefusal(refusal.code, " ".join(sentences), refusal.tag) from refusal
-    return with_organs(replace(segmented, notes=(*segmented.notes, *notes)), found, references)
+    segmented = replace(segmented, notes=(*segmented.notes, *notes))
+    return with_organs(_without_physiological(segmented, found, site), found, references)
 
 
 def _before_organs(engine: Engine, volumes: Volumes, site: SegmentationSite) -> Segmented:
     """Any other method goes first: its refusal need not wait, and references keep clear of its mask."""
-    return with_organs(engine.segment(volumes, {}), find_organs(volumes, site))
+    segmented = engine.segment(volumes, {})
+    found = find_organs(volumes, site)
+    return with_organs(_without_physiological(segmented, found, site), found)
+
+
+def _without_physiological(segmented: Segmented, found: FoundOrgans, site: SegmentationSite) -> Segmented:
+    if segmented.claim is not Claim.UPTAKE:
+        return segmented
+    return without_physiological(segmented, find_physiology(segmented, found, site))
 
 
 def chosen_method(

@@ -10,6 +10,7 @@ from operators.segmentation.options import Options
 
 AUTO = "auto"
 NONE = "none"
+RULES = "rules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,9 @@ class SegmentationSite:
     """Package of the method ``network``: a name, ``none``, or the only one made for the tracer."""
     organs: str = AUTO
     """Organ package: a name, ``none``, or the only one there is."""
+    physiological: str = AUTO
+    """Who finds physiological uptake for a threshold method where there is no organ package: ``auto`` (the
+    lesion package's second output, else rules), ``rules`` alone, or ``none``."""
     engine: EngineName = EngineName.AUTO
     precision: Precision = Precision.AUTO
     mirroring: bool = False

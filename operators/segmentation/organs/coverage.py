@@ -28,6 +28,18 @@ class Coverage:
     def is_complete(self) -> bool:
         return not self.unknown and not self.not_found
 
+    @property
+    def unaccounted(self) -> dict[str, str]:
+        """Organs and parts whose uptake may still be in a mask, each with the reason as a clause."""
+        return {
+            **dict.fromkeys(self.unknown, "the organ model does not know it, or not wholly"),
+            **dict.fromkeys(
+                self.not_found,
+                "the organ model did not find it, and nothing shows that the field of view leaves it out "
+                "(surgery may have)",
+            ),
+        }
+
 
 def coverage(wanted: tuple[PhysiologicalOrgan, ...], organs: OrganMap, geometry: Geometry) -> Coverage:
     """Look up a protocol's organs in an organ map.

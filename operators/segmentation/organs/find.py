@@ -1,12 +1,14 @@
-"""Organs on the PET grid, by the site's organ package."""
+"""Organs on the PET grid, by the site's organ package, else by rules."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from operators.domain import Anatomy, Note, OrganMap, Volumes
 from operators.errors import SegmentationRefusal
 from operators.segmentation import models
+from operators.segmentation.anatomy.find import find_anatomy
 from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.terms import anatomy_of
 from operators.segmentation.package.types import Label, Package, Task
@@ -22,12 +24,18 @@ class FoundOrgans:
 
     organs: OrganMap | None
     reason: str
-    """Empty with organs; else a clause such as ``there is no model package for organs``."""
+    """Empty with organs of a package; else a clause such as ``there is no model package for organs``."""
     notes: tuple[Note, ...] = ()
+    by_rules: bool = False
+    """Whether the organs are those that rules find in the place of a package."""
+    confidence: Mapping[str, float] = field(default_factory=dict)
+    """How sure rules are of an organ, 0 to 1, by its label."""
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    """Why rules found no organ, or doubt it, by its label, as a clause."""
 
 
 def find_organs(volumes: Volumes, site: SegmentationSite) -> FoundOrgans:
-    """Segment the organs, when the site has a package for them.
+    """Segment the organs by the site's package for them, else find by rules what reference regions lie in.
 
     A package that breaks down costs the organs, not the study: what follows from their absence is said. So
     does one that is broken, unless the settings ask for it by name.
@@ -43,6 +51,16 @@ def find_organs(volumes: Volumes, site: SegmentationSite) -> FoundOrgans:
         The settings do not say which of several packages to run, or name one, or a folder of them, that
         cannot be used.
     """
+    found = _by_package(volumes, site)
+    if found.organs is not None:
+        return found
+    anatomy = find_anatomy(volumes)
+    return replace(
+        found, organs=anatomy.organs, by_rules=True, confidence=anatomy.confidence, doubts=anatomy.reasons
+    )
+
+
+def _by_package(volumes: Volumes, site: SegmentationSite) -> FoundOrgans:
     try:
         choice = models.choose_package(site, Task.ORGANS)
     except PackageError as error:

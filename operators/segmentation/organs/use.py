@@ -6,11 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from operators.domain import Claim, Note, OrganMap, Quality, ReferenceRegion, Segmented
-from operators.segmentation.organs.coverage import Coverage, coverage
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.domain import Claim, Note, Quality, ReferenceRegion, Segmented, Volumes
 from operators.segmentation.organs.find import FoundOrgans
 from operators.segmentation.organs.physiological import BEYOND_ML, Removal, remove_physiological
-from operators.segmentation.organs.references import place_references
+from operators.segmentation.organs.references import USUAL, WANTED, place_references
+from operators.segmentation.physiological.sources import FoundPhysiology
+from operators.segmentation.physiological.types import Physiology
 
 _STILL_UPTAKE = "Regions are still called uptake, not lesions."
 
@@ -18,63 +22,87 @@ _STILL_UPTAKE = "Regions are still called uptake, not lesions."
 def with_organs(
     segmented: Segmented, found: FoundOrgans, references: tuple[ReferenceRegion, ...] | None = None
 ) -> Segmented:
-    """Put what was found of the organs to use.
+    """Give a segmentation the organs that were found, and the reference regions that lie in them.
 
     Parameters
     ----------
     segmented : Segmented
-        By the method alone.
+        With its mask as it will stay: reference regions keep clear of it.
     found : FoundOrgans
     references : tuple of ReferenceRegion, optional
         Those that the method has used; None: they are placed now, clear of the mask.
+    """
+    notes = [*segmented.notes, *found.notes]
+    if found.reason:
+        notes.append(_without(found))
+    if references is None:
+        references, unplaced = references_in(found, segmented.volumes, segmented.mask)
+        notes += unplaced
+    return replace(segmented, organs=found.organs, references=references, notes=tuple(notes))
+
+
+def references_in(
+    found: FoundOrgans, volumes: Volumes, lesions: NDArray[np.bool_] | None = None
+) -> tuple[tuple[ReferenceRegion, ...], tuple[Note, ...]]:
+    """The reference regions of the tracer in the organs that were found, and why others have no place."""
+    wanted = WANTED.get(volumes.selection.protocol.name, USUAL)
+    return place_references(
+        volumes.pet, found.organs, lesions, wanted=wanted, confidence=found.confidence, reasons=found.doubts
+    )
+
+
+def _without(found: FoundOrgans) -> Note:
+    if found.organs is None:
+        lost = "reference regions and the lesions' sites are not known"
+    else:
+        lost = "reference regions and the lesions' sites are by rules, which find few organs"
+    return Note("ORGANS_NOT_SEGMENTED", f"No organs were segmented, because {found.reason}: {lost}.")
+
+
+def without_physiological(segmented: Segmented, found: FoundPhysiology) -> Segmented:
+    """Take the physiological uptake out of a segmentation's mask, and say what the rest may be called.
+
+    Parameters
+    ----------
+    segmented : Segmented
+        By the method alone. A mask that a network has already parted from physiological uptake stays as it
+        is: a lesion in the liver is not the liver's uptake.
+    found : FoundPhysiology
 
     Returns
     -------
     Segmented
-        A mask that a network has already parted from physiological uptake stays as it is: a lesion in the
-        liver is not the liver's uptake. Of any other, the regions in physiological organs are removed, and
-        the rest is called lesions when every organ of the protocol was accounted for and no region is left
-        that may be both.
+        The rest is called lesions when every organ of the protocol is accounted for, nothing stays of which
+        it is not decided whether it is an organ's, and the source has no doubt of its own.
     """
-    if found.organs is None:
-        return replace(segmented, notes=(*segmented.notes, *found.notes, _without(found, segmented.claim)))
-    used = replace(segmented, organs=found.organs, notes=(*segmented.notes, *found.notes))
-    if used.claim is Claim.UPTAKE:
-        used = _without_physiological(used, found.organs)
-    if references is not None:
-        return replace(used, references=references)
-    placed, notes = place_references(used.volumes.pet, found.organs, used.mask)
-    return replace(used, references=placed, notes=(*used.notes, *notes))
-
-
-def _without(found: FoundOrgans, claim: Claim) -> Note:
-    lost = "reference regions and the lesions' sites are not known"
-    if claim is Claim.UPTAKE:
-        lost = (
-            "physiological uptake was not removed, so that regions are called uptake, not lesions, and "
-            f"tumour totals are withheld; {lost}"
-        )
-    return Note("ORGANS_NOT_SEGMENTED", f"No organs were segmented, because {found.reason}: {lost}.")
-
-
-def _without_physiological(segmented: Segmented, organs: OrganMap) -> Segmented:
-    pet = segmented.volumes.pet
-    protocol = segmented.volumes.selection.protocol
-    covered = coverage(protocol.physiological, organs, pet.geometry)
-    removal = remove_physiological(pet, segmented.mask, organs, protocol.physiological, covered.values)
-    is_complete = bool(protocol.physiological) and covered.is_complete and not removal.undecided
-    notes = (
-        *_coverage_notes(protocol.title, bool(protocol.physiological), covered),
-        *_removal_notes(removal),
-    )
+    if segmented.claim is not Claim.UPTAKE:
+        return segmented
+    notes = (*segmented.notes, *found.notes)
+    if found.physiology is None:
+        return replace(segmented, notes=(*notes, _not_removed(found.reason)))
+    physiology = found.physiology
+    wanted = segmented.volumes.selection.protocol.physiological
+    removal = remove_physiological(segmented.volumes.pet, segmented.mask, physiology, _smallest_ml(segmented))
+    undecided = not wanted or physiology.unaccounted or removal.undecided or physiology.doubt
     return replace(
         segmented,
         mask=removal.mask,
-        claim=Claim.LESION if is_complete else Claim.UPTAKE,
+        claim=Claim.UPTAKE if undecided else Claim.LESION,
         removed=(*segmented.removed, *removal.removed),
+        uncertain=removal.uncertain,
+        removed_by=physiology.organs.algorithm,
         quality=_without_dice(segmented.quality) if removal.removed else segmented.quality,
-        notes=(*segmented.notes, *notes),
+        notes=(
+            *notes,
+            *_coverage_notes(segmented.volumes.selection.protocol.title, bool(wanted), physiology),
+            *_removal_notes(removal),
+        ),
     )
+
+
+def _smallest_ml(segmented: Segmented) -> float:
+    parameters = {parameter.name: parameter.value for parameter in segmented.algorithm.parameters}
+    return parameters.get("min_volume_ml", 0.0)
 
 
 def _without_dice(quality: Quality | None) -> Quality | None:
@@ -82,25 +110,37 @@ def _without_dice(quality: Quality | None) -> Quality | None:
     return None if quality is None else replace(quality, predicted_dice=None)
 
 
-def _coverage_notes(tracer: str, has_organs: bool, covered: Coverage) -> Iterator[Note]:
+def _not_removed(reason: str) -> Note:
+    return Note(
+        "PHYSIOLOGICAL_NOT_REMOVED",
+        f"Physiological uptake was not removed, because {reason}: regions are called uptake, not lesions, and "
+        "tumour totals are withheld.",
+    )
+
+
+def _coverage_notes(tracer: str, has_organs: bool, physiology: Physiology) -> Iterator[Note]:
     if not has_organs:
         yield Note(
             "PHYSIOLOGICAL_UNKNOWN",
             f"The protocol {tracer} does not say which organs' uptake is physiological: nothing was "
             f"removed. {_STILL_UPTAKE}",
         )
-    if covered.unknown:
+    if physiology.unaccounted:
         yield Note(
             "ORGANS_NOT_COVERED",
-            f"The organ model does not know all organs with physiological uptake: {_listed(covered.unknown)} "
-            f"not, or not wholly. {_STILL_UPTAKE}",
+            "Not all organs with physiological uptake are accounted for: "
+            f"{_by_reason(physiology)}. {_STILL_UPTAKE}",
         )
-    if covered.not_found:
-        yield Note(
-            "ORGAN_NOT_FOUND",
-            f"The organ model did not find {_listed(covered.not_found)}, and nothing shows that the field of "
-            f"view leaves it out (surgery may have). {_STILL_UPTAKE}",
-        )
+    if physiology.doubt:
+        yield Note("PHYSIOLOGICAL_DOUBTFUL", f"{physiology.doubt} {_STILL_UPTAKE}")
+
+
+def _by_reason(physiology: Physiology) -> str:
+    """``ureters, bowel (the organ model does not know it); brain (no rule finds it)``."""
+    grouped: dict[str, list[str]] = {}
+    for organ, reason in physiology.unaccounted.items():
+        grouped.setdefault(reason, []).append(organ)
+    return "; ".join(f"{', '.join(organs)} ({reason})" for reason, organs in grouped.items())
 
 
 def _removal_notes(removal: Removal) -> Iterator[Note]:
@@ -108,26 +148,25 @@ def _removal_notes(removal: Removal) -> Iterator[Note]:
         yield Note(
             "PHYSIOLOGICAL_REMOVED",
             f"Removed as physiological uptake: {_counted(region.organ for region in removal.removed)}. "
-            "Disease in these organs, or joined to their uptake, is removed with them.",
+            "Disease that these organs hold, no hotter than they are, is removed with them.",
         )
     if removal.reaching_out:
         yield Note(
             "REMOVED_REACHES_OUT",
             f"Of the removed uptake, {_counted(removal.reaching_out)} continues beyond the organ and its "
-            "margin: disease that touches the organ may have been removed with it.",
+            f"margin; parts there below {BEYOND_ML:g} ml or the method's minimal volume were removed with it.",
         )
-    if removal.touching:
+    if removal.uncertain:
         yield Note(
-            "REGION_TOUCHES_ORGAN",
-            f"Not removed, though partly in an organ with physiological uptake or close to it: "
-            f"{_counted(removal.touching)}. Such a region may be physiological.",
+            "UPTAKE_UNCERTAIN",
+            f"Not removed, though it may be physiological: "
+            f"{_counted(region.organ for region in removal.uncertain)}. The report says of each why.",
         )
     if removal.undecided:
         regions = "One region" if removal.undecided == 1 else f"{removal.undecided} regions"
         yield Note(
             "PHYSIOLOGICAL_UNDECIDED",
-            f"{regions} may be physiological uptake and disease in one: partly inside an organ and kept, or "
-            f"removed with {BEYOND_ML:g} ml and more beyond it. {_STILL_UPTAKE}",
+            f"{regions} may be physiological uptake, wholly or in part, and stayed. {_STILL_UPTAKE}",
         )
 
 
@@ -135,7 +174,3 @@ def _counted(organs: Iterable[str]) -> str:
     """Regions by organ: ``2 regions in kidneys, 1 region in urinary bladder``."""
     counts = Counter(organs).most_common()
     return ", ".join(f"{count} region{'s' if count > 1 else ''} in {organ}" for organ, count in counts)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names)
