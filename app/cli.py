@@ -11,6 +11,7 @@ import typer
 from app.cli_evaluate import evaluate
 from app.cli_gateway import add_commands
 from app.cli_models import models
+from app.cli_outcome import check_outcome, train_outcome
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -108,6 +109,8 @@ def demo(output_folder: Output = Path("demo-out")) -> None:
 
 
 cli.command()(evaluate)
+cli.command()(train_outcome)
+cli.command()(check_outcome)
 add_commands(cli)
 cli.add_typer(models, name="models")
 

@@ -20,7 +20,7 @@ def content_of(model: OutcomeModel) -> dict[str, Any]:
     """Return the JSON content of a model's ``outcome.json``; fields without a value are left out."""
     content = _without_empty(json_of(model))
     given = {name: value for name, value in content.items() if name not in _NOT_IN_FILE}
-    return {"schema_version": SCHEMA_VERSION, "inputs": []} | given
+    return {"schema_version": SCHEMA_VERSION, **given, "inputs": given.get("inputs", [])}
 
 
 def _without_empty(content: Any) -> Any:

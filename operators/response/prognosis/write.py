@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+from operators.response.prognosis.errors import OutcomeModelError
 from operators.response.prognosis.form import CARD_FILE, OUTCOME_FILE, content_of
-from operators.response.prognosis.read import read_model
+from operators.response.prognosis.read import SIZE_LIMIT_BYTES, read_model
 from operators.response.prognosis.types import File, OutcomeModel
 from operators.segmentation.package.read import sha256_of
+from operators.study.strict_json import JsonFaultError, read_json
 
 
 def file_of(folder: Path, path: str) -> File:
@@ -40,3 +43,35 @@ def write_model(model: OutcomeModel, card: str) -> OutcomeModel:
     text = json.dumps(content_of(complete), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / OUTCOME_FILE).write_text(text + "\n", encoding="utf-8")
     return read_model(folder)
+
+
+def seal_model(folder: Path) -> OutcomeModel:
+    """Write the digests of a model's files into its ``outcome.json``: the card, a network, what it names.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``outcome.json``, written by hand, and ``README.md``.
+
+    Raises
+    ------
+    OutcomeModelError
+        A file is not there, or what comes of it is no valid model.
+    """
+    path = folder / OUTCOME_FILE
+    try:
+        content = read_json(path, SIZE_LIMIT_BYTES)
+        _seal(content, folder)
+    except (JsonFaultError, OSError, KeyError, TypeError, AttributeError) as error:
+        sentence = f"{OUTCOME_FILE} or a file that it names cannot be read ({error})."
+        raise OutcomeModelError(folder.name, "OUTCOME_MODEL_FILE", sentence) from error
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    return read_model(folder)
+
+
+def _seal(content: dict[str, Any], folder: Path) -> None:
+    paths = {CARD_FILE, *(file["path"] for file in content.get("files", []))}
+    content["files"] = [asdict(file_of(folder, each)) for each in sorted(paths)]
+    if "network" in content:
+        content["network"]["file"] = asdict(file_of(folder, content["network"]["file"]["path"]))
