@@ -28,6 +28,7 @@ from operators.domain.response import (
     FollowUp,
     Prediction,
     Registration,
+    TimePoint,
     TrackedName,
 )
 from operators.domain.results import ResultFile, ResultKind, ResultProfile, RunFacts
@@ -115,6 +116,7 @@ __all__ = [
     "Study",
     "SupersededResult",
     "Suv",
+    "TimePoint",
     "Totals",
     "Tracer",
     "TrackedName",

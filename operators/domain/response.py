@@ -30,7 +30,7 @@ class Fact:
     reason: str = ""
     """Why it is not known, as a clause; empty where it is."""
     at_least: float | None = None
-    """A bound of a number that is not known exactly, such as new lesions of which some places were not shown."""
+    """A bound of a number that is not known exactly, such as new lesions where a place was not shown."""
     at_most: float | None = None
 
 
@@ -146,6 +146,25 @@ class FollowUp:
 
 
 @dataclass(frozen=True, slots=True)
+class TimePoint:
+    """One study of a series. Numbers are None where the study's totals are withheld."""
+
+    study_instance_uid: str
+    time: datetime | None
+    days: float | None
+    """From this study to the current one; 0 for the current one."""
+    lesion_count: int | None
+    volume_ml: float | None
+    total_lesion_uptake_g: float | None
+    """Sum of SUVmean times volume: TLG, PSMA-TL."""
+    suv_mean: float | None
+    """Over the voxels of all lesions, g/ml; None without lesions."""
+    suv_max: float | None
+    withheld: str | None
+    """Why the numbers are absent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Contribution:
     """How much one input moved a prediction."""
 
@@ -201,6 +220,8 @@ class Assessed:
     findings: tuple[Finding, ...] = ()
     follow_ups: tuple[FollowUp, ...] = ()
     """The latest prior first."""
+    trend: tuple[TimePoint, ...] = ()
+    """The studies of the same tracer, the oldest first, the current one last; empty without a prior."""
     predictions: tuple[Prediction, ...] = ()
     names: Mapping[int, TrackedName] = field(default_factory=dict)
     """Names that lesions have from a prior's report, by lesion number; others get their own."""

@@ -15,6 +15,7 @@ from operators.response.prognosis.errors import OutcomeModelError
 from operators.response.prognosis.predict import predict
 from operators.response.prognosis.read import models_in
 from operators.response.prognosis.types import OutcomeModel
+from operators.response.trend import trend
 from operators.study.attributes import study_day
 from operators.study.clinical import clinical_facts
 from operators.study.corrections import correction_facts
@@ -103,6 +104,7 @@ def respond(quantified: Quantified, practice: Practice) -> Assessed:
         facts=facts,
         findings=findings,
         follow_ups=tuple(compared),
+        trend=trend(quantified, same),
         predictions=predict(quantified, facts, practice.models, practice.device),
         names=carry_names(quantified, same),
         notes=notes,

@@ -3,30 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from operators.domain import FollowUp, Quantified
+from operators.domain import FollowUp, Quantified, TimePoint
 from operators.response.known import other_patient
-
-
-@dataclass(frozen=True, slots=True)
-class TimePoint:
-    """One study of a series. Numbers are None where the study's totals are withheld."""
-
-    study_instance_uid: str
-    time: datetime | None
-    days: float | None
-    """From this study to the current one; 0 for the current one."""
-    lesion_count: int | None
-    volume_ml: float | None
-    total_lesion_uptake_g: float | None
-    """Sum of SUVmean times volume: TLG, PSMA-TL."""
-    suv_mean: float | None
-    """Over the voxels of all lesions, g/ml; None without lesions."""
-    suv_max: float | None
-    withheld: str | None
-    """Why the numbers are absent."""
 
 
 def trend(current: Quantified, follow_ups: Sequence[FollowUp]) -> tuple[TimePoint, ...]:

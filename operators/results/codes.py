@@ -102,6 +102,9 @@ PRIVATE_DEFINITIONS: Final[dict[Code, str]] = {
     Code("TM036", PRIVATE_SCHEME, "Published rule"): (
         "Concept name: the rule by which something was judged, as a code of this scheme (docs/rules.md)."
     ),
+    Code("TM037", PRIVATE_SCHEME, "Course over all studies"): (
+        "Concept name: number and volume of lesions in every study of the same tracer, the oldest first."
+    ),
     Code("TM020", PRIVATE_SCHEME, "Report on the state of processing"): (
         "Document title: the software did not produce the results that were to be expected."
     ),
@@ -220,6 +223,7 @@ INDETERMINATE: Final = _PRIVATE["TM032"]
 CHANGE: Final = _PRIVATE["TM033"]
 PREDICTION: Final = _PRIVATE["TM034"]
 CLINICAL_INPUTS: Final = _PRIVATE["TM035"]
+TREND: Final = _PRIVATE["TM037"]
 PUBLISHED_RULE: Final = _PRIVATE["TM036"]
 CURRENT_RESPONSE: Final = Code("112048", "DCM", "Current Response")
 RESPONSE_METHOD: Final = Code("112021", "DCM", "Response Evaluation Method")

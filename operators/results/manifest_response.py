@@ -10,6 +10,7 @@ from operators.domain import (
     FollowUp,
     Prediction,
     Registration,
+    TimePoint,
 )
 from operators.results.json_values import Json, moment_text, number
 
@@ -20,6 +21,7 @@ def response_content(assessed: Assessed) -> Json:
         "facts": [_fact(fact) for fact in assessed.facts],
         "findings": [_finding(finding) for finding in assessed.findings],
         "follow_ups": [_follow_up(follow_up) for follow_up in assessed.follow_ups],
+        "trend": [_time_point(point) for point in assessed.trend],
         "predictions": [_prediction(prediction) for prediction in assessed.predictions],
     }
 
@@ -34,6 +36,8 @@ def _fact(fact: Fact) -> Json:
         "unit": fact.unit,
         "source": fact.source,
         "reason": fact.reason,
+        "at_least": number(fact.at_least),
+        "at_most": number(fact.at_most),
     }
 
 
@@ -42,6 +46,8 @@ def _finding(finding: Finding) -> Json:
         "rule": finding.rule,
         "title": finding.title,
         "version": finding.version,
+        "kind": finding.kind,
+        "compared_with": finding.compared_with,
         "lesion": finding.lesion,
         "category": finding.category,
         "meaning": finding.meaning,
@@ -68,6 +74,20 @@ def _follow_up(follow_up: FollowUp) -> Json:
         "registration": _registration(follow_up.registration),
         "correspondences": [_correspondence(each) for each in follow_up.correspondences],
         "notes": [{"code": note.code, "sentence": note.sentence} for note in follow_up.notes],
+    }
+
+
+def _time_point(point: TimePoint) -> Json:
+    return {
+        "study_instance_uid": point.study_instance_uid,
+        "time": moment_text(point.time),
+        "days_before": number(point.days),
+        "count": point.lesion_count,
+        "volume_ml": number(point.volume_ml),
+        "tlg_g": number(point.total_lesion_uptake_g),
+        "suv_mean_g_ml": number(point.suv_mean),
+        "suv_max_g_ml": number(point.suv_max),
+        "withheld": point.withheld,
     }
 
 

@@ -68,6 +68,8 @@ def _meant(assessed: Assessed) -> Iterator[Statement]:
         yield judged(finding)
     for follow_up in assessed.follow_ups:
         yield Statement(codes.CHANGE, summary_response.change(follow_up))
+    if assessed.trend:
+        yield Statement(codes.TREND, summary_response.course(assessed.trend))
     for prediction in summary_response.spoken(assessed.predictions):
         yield Statement(codes.PREDICTION, summary_response.prediction(prediction))
     told = summary_response.stated(assessed.clinical)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from operators.domain import Assessed, Contribution, Fact, Finding, FollowUp, Prediction
+from operators.domain import Assessed, Contribution, Fact, Finding, FollowUp, Prediction, TimePoint
 
 MOST_CONTRIBUTIONS = 6
 
@@ -36,6 +36,18 @@ def change(follow_up: FollowUp) -> str:
         f"Prior study {when}{days}. Registration {taken} ({registration.method}): {registration.reason} "
         f"Lesions: {lesions}.{volume}{notes}"
     )
+
+
+def course(points: Sequence[TimePoint]) -> str:
+    """The volume over all time points in words, the oldest first."""
+    return "; ".join(_burden(point) for point in points)
+
+
+def _burden(point: TimePoint) -> str:
+    when = "unknown time" if point.time is None else f"{point.time:%Y-%m-%d}"
+    if point.volume_ml is None:
+        return f"{when}: withheld"
+    return f"{when}: {point.lesion_count} lesions, {point.volume_ml:.2f} ml"
 
 
 def _volumes(follow_up: FollowUp) -> str:

@@ -52,6 +52,7 @@ from operators.domain import (
     Site,
     Study,
     Suv,
+    TimePoint,
     Totals,
     Tracer,
     TrackedName,
@@ -340,6 +341,10 @@ def assess(quantified: Quantified) -> Assessed:
         "performance": "AUC 0.7.",
         "citation": "Somebody 2021",
     }
+    trend = (
+        TimePoint("1.2.3.0", datetime(2023, 8, 1, 9, 0), 157.0, 2, 20.0, 90.0, 4.5, 8.0, None),
+        TimePoint(STUDY, datetime(2024, 1, 5, 9, 0), 0.0, None, None, None, None, None, "Uptake only."),
+    )
     predictions = (
         Prediction(
             "ours@1", "Our model", "metastasis", kind="probability", value=0.25, unit="1", withheld=None,
@@ -353,8 +358,8 @@ def assess(quantified: Quantified) -> Assessed:
     )  # fmt: skip
     return Assessed(
         quantified=quantified, clinical=(psa,), facts=(psa, change, unknown), findings=findings,
-        follow_ups=(prior,), predictions=predictions, names={1: TrackedName("Lesion 7", "2.25.7")},
-        notes=(Note("PRIOR_REFUSED", "A prior was refused."),),
+        follow_ups=(prior,), trend=trend, predictions=predictions,
+        names={1: TrackedName("Lesion 7", "2.25.7")}, notes=(Note("PRIOR_REFUSED", "A prior was refused."),),
     )  # fmt: skip
 
 

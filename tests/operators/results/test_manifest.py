@@ -197,12 +197,14 @@ def test_what_the_measurements_mean_is_said(make, profile, tmp_path):
     assert eligibility["category"] is None
     assert eligibility["facts"][0] == {
         "name": "new_lesions", "value": None, "unit": "1", "source": "",
-        "reason": "the registration was rejected",
+        "reason": "the registration was rejected", "at_least": None, "at_most": None,
     }  # fmt: skip
     assert score["lesion"] == 1
     (prior,) = content["follow_ups"]
     assert prior["registration"]["measures"] == {"error_mm": 2.1}
     assert [each["fate"] for each in prior["correspondences"]] == ["matched", "new"]
+    assert [point["volume_ml"] for point in content["trend"]] == [20.0, None]
+    assert (response["kind"], response["compared_with"]) == ("response", None)
     given, withheld = content["predictions"]
     assert (given["value"], given["contributions"][0]["amount"]) == (0.25, 0.3)
     assert (withheld["value"], withheld["withheld"]) == (None, "The diagnosis is not known.")

@@ -284,6 +284,8 @@ def test_the_report_says_what_the_measurements_mean(make, profile, tmp_path):
     (change,) = rows["TM033"]
     assert "157 days before" in change.TextValue
     assert "1 matched, 1 new" in change.TextValue
+    (course,) = rows["TM037"]
+    assert course.TextValue == "2023-08-01: 2 lesions, 20.00 ml; 2024-01-05: withheld"
     predicted, withheld = (row.TextValue for row in rows["TM034"])
     assert "probability 0.25 (0.1 to 0.4); at 90% coverage: no metastasis." in predicted
     assert "psa_ng_ml 12.5 ng/mL +0.30" in predicted
