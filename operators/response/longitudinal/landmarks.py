@@ -18,8 +18,8 @@ from operators.response.longitudinal.align import gradient
 from operators.response.longitudinal.scene import Field
 
 CELL_MM = (24.0, 52.0)
-"""One landmark in each cell: of the largest size in a whole body, where that is some hundreds; of a smaller one
-where less of the body is in view."""
+"""One landmark in each cell: of the largest size in a whole body, where that is some hundreds; of a smaller
+one where less of the body is in view."""
 CELLS = 200
 """How many are wanted."""
 REACH_MM = 14.0
@@ -31,7 +31,7 @@ PROMINENCE = 0.05
 BESIDE = 2
 """Voxels around the best block that are beside it."""
 ALIKE = 0.6
-"""Correlation of blocks that show the same anatomy. Of blocks of two patients few reach it."""
+"""Correlation of blocks that show the same anatomy. Blocks of two patients reach it by chance, and elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

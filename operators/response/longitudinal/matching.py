@@ -160,8 +160,9 @@ def _pairings(theirs: Sequence[Cloud], ours: Sequence[Cloud], tolerance: float) 
     if not theirs or not ours:
         return
     trees = [cKDTree(cloud.points) for cloud in ours]
-    low = np.array([cloud.points.min(axis=0) for cloud in ours]) - tolerance
-    high = np.array([cloud.points.max(axis=0) for cloud in ours]) + tolerance
+    margin = tolerance + _half_mm(ours[0].voxel_ml) + _half_mm(theirs[0].voxel_ml)
+    low = np.array([cloud.points.min(axis=0) for cloud in ours]) - margin
+    high = np.array([cloud.points.max(axis=0) for cloud in ours]) + margin
     for a, cloud in enumerate(theirs):
         near = np.all((cloud.points.max(axis=0) >= low) & (cloud.points.min(axis=0) <= high), axis=1)
         tree = cKDTree(cloud.points)
