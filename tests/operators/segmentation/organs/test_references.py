@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.segmentation.organs.references import place_references
+from operators.domain import ReferenceRegion
+from operators.segmentation.organs.references import implausible, place_references, region_mask
 
 SHAPE = (60, 50, 50)
 SPACING = (3.0, 3.0, 3.0)
@@ -113,3 +114,73 @@ def test_an_organ_too_small_unknown_or_not_found_is_said(pet_of, make_organs):
     assert "does not know the aorta" in notes[1].sentence
     _, notes = place_references(pet_of(), make_organs(small, {1: "spleen", 2: "liver"}))
     assert "no liver was found" in notes[0].sentence
+
+
+def test_below_a_confidence_nothing_is_placed_and_the_reason_is_said(pet_of, labels, make_organs):
+    organs = make_organs(labels, NAMES)
+    regions, notes = place_references(
+        pet_of(), organs, confidence={"liver": 0.49, "aorta": 0.5}, reasons={"liver": "it is too small"}
+    )
+    assert [(region.name, region.confidence) for region in regions] == [("blood_pool", 0.5)]
+    assert [note.sentence for note in notes] == ["Reference region liver: it is too small."]
+
+
+def test_without_organs_every_wanted_region_has_its_reason(pet_of):
+    regions, notes = place_references(
+        pet_of(), None, wanted=("liver", "spleen"), reasons={"liver": "no lung lies above it"}
+    )
+    assert regions == ()
+    assert [note.sentence for note in notes] == [
+        "Reference region liver: no lung lies above it.",
+        "Reference region spleen: no spleen was found.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "diameter_mm"),
+    [("spleen", "spleen", 20), ("parotid", "parotid_gland_left", 10), ("kidney", "kidney_right", 15)],
+)
+def test_other_organs_have_spheres_of_their_own(pet_of, labels, make_organs, name, label, diameter_mm):
+    (region,), notes = place_references(pet_of(), make_organs(labels, {1: label}), wanted=(name,))
+    assert notes == ()
+    assert region.confidence is None
+    assert region.volume_ml == pytest.approx(np.pi / 6 * (diameter_mm / 10) ** 3, rel=0.35)
+    assert region.suv_mean == pytest.approx(2.0, abs=0.05)
+
+
+def test_of_two_sides_the_one_with_more_room_is_taken(pet_of, make_organs):
+    both = np.zeros(SHAPE, np.uint8)
+    both[ellipsoid((30, 25, 15), (7, 7, 7))] = 1
+    both[ellipsoid((30, 25, 35), (9, 9, 9))] = 2
+    organs = make_organs(both, {1: "kidney_right", 2: "kidney_left"})
+    (region,), _ = place_references(pet_of(), organs, wanted=("kidney",))
+    pet = pet_of()
+    assert both[region_mask(region, pet.geometry)].tolist() == [2] * region.voxels
+
+
+def test_noise_is_no_hot_spot(pet_of, labels, make_organs):
+    pet = pet_of()
+    noise = np.random.default_rng(1).normal(0, 700, SHAPE)
+    pet.stored[:] = np.clip(pet.stored + noise, 0, 30000).astype(np.int16)
+    regions, _ = place_references(pet, make_organs(labels, NAMES))
+    assert regions[0].name == "liver"
+    assert regions[0].suv_mean == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("tracer", "mean", "sd", "codes"),
+    [
+        ("fdg", 2.0, 0.2, []),
+        ("fdg", 1.0, 0.2, []),
+        ("fdg", 0.99, 0.2, ["REFERENCE_IMPLAUSIBLE"]),
+        ("fdg", 3.5, 0.5, []),
+        ("fdg", 3.51, 0.5, ["REFERENCE_IMPLAUSIBLE"]),
+        ("psma", 9.0, 1.0, []),
+        ("fdg", 2.0, 0.5, []),
+        ("fdg", 2.0, 0.51, ["REFERENCE_UNEVEN"]),
+        ("fdg", 0.0, 0.0, ["REFERENCE_IMPLAUSIBLE"]),
+    ],
+)
+def test_implausible_uptake_is_remarked(tracer, mean, sd, codes):
+    notes = implausible([ReferenceRegion("liver", mean, sd)], tracer)
+    assert [note.code for note in notes] == codes
