@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from app.outcome.fit import INNER_FOLDS
 from app.outcome.measures import Estimate
 from app.outcome.study import Study
-from app.outcome.validate import OUTER_FOLDS, Coverage, Judged
+from app.outcome.validate import OUTER_FOLDS, Coverage, Judged, plain_auc
 from operators.response.prognosis.types import OutcomeModel, TermShape
 from operators.study.diseases import DISEASES
 
@@ -149,6 +149,13 @@ def _performance(study: Study) -> str:
         "conformal scores from the training folds alone. AUC: mean over the repeats, 95 % interval by "
         f"bootstrap over patients, without refitting. A Brier score of {share * (1 - share):.3f} is that of "
         "always saying the event's share."
+    )
+    plain = ", ".join(
+        f"{column.title} {_words(plain_auc(study.table, column.name))}" for column in study.table.columns
+    )
+    how = (
+        f"{how}\n\nProbabilities of all folds are ranked together, which costs a single column some AUC. The "
+        f"columns by themselves, ranked without any model, have: {plain}. These are in-sample."
     )
     measured = f"\n\n*As measured*: {study.measured}" if several else ""
     return f"{how}{measured}\n\n{_table(head, rows)}\n\n![ROC and calibration](evaluation.png)"

@@ -22,11 +22,11 @@ GRID = np.linspace(0, 1, 101)
 def draw(study: Study, path: Path) -> None:
     """Write the picture as PNG."""
     with mpl.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(9, 5), dpi=110, layout="constrained")
+        figure = Figure(figsize=(9, 4.5), dpi=110)
         roc, calibration = figure.subplots(1, 2)
         _roc(roc, study)
         _calibration(calibration, study.best_known)
-        figure.savefig(path, metadata={"Software": None})
+        figure.savefig(path, metadata={"Software": None}, bbox_inches="tight")
 
 
 def _roc(axes: Axes, study: Study) -> None:

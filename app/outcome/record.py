@@ -11,7 +11,7 @@ from typing import Any
 from app.outcome.fit import INNER_FOLDS, STRENGTHS
 from app.outcome.measures import RESAMPLES
 from app.outcome.study import Study
-from app.outcome.validate import OUTER_FOLDS, Judged
+from app.outcome.validate import OUTER_FOLDS, Judged, plain_auc
 
 RECORD_FILE = "evaluation.json"
 SCHEMA_VERSION = "1"
@@ -44,6 +44,9 @@ def content_of(study: Study) -> dict[str, Any]:
         "auc_gain_over_baseline": None if study.gain is None else asdict(study.gain),
         "chosen": list(study.chosen),
         "measured": study.measured or None,
+        "auc_without_model": {
+            column.name: asdict(plain_auc(study.table, column.name)) for column in study.table.columns
+        },
         "candidates": {
             name: {
                 "fitted_table": _judged(judged[0]),

@@ -144,6 +144,11 @@ def difference(a: Judged, b: Judged, event: NDArray[np.bool_]) -> Estimate:
     return mean_with_interval(pairwise(a.probabilities, event) - pairwise(b.probabilities, event))
 
 
+def plain_auc(table: Table, column: str) -> Estimate:
+    """Return the AUC of a column by itself, with its interval: no model, no folds."""
+    return mean_with_interval(pairwise(table.only([column]).values.T, table.event))
+
+
 def conformal_of(
     probabilities: NDArray[np.float64], event: NDArray[np.bool_], coverage: float, source: str
 ) -> Conformal:

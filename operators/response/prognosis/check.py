@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import chain, pairwise
 
@@ -19,6 +20,9 @@ KINDS = {
     Form.ONNX: {Kind.PROBABILITY, Kind.LINEAR_PREDICTOR},
 }
 """What each form can say."""
+
+MOST_VOXELS = 2**22
+"""Of a patch."""
 
 Faults = Iterator[tuple[str, str]]
 
@@ -120,6 +124,8 @@ def _network(model: OutcomeModel, network: Network) -> Faults:
         yield "/network/means", f"means and sds must have {count} values, one for each input"
     if any(len(row) != count for row in network.background):
         yield "/network/background", f"each row must have {count} values, one for each input"
+    if network.patch is not None and math.prod(network.patch.shape) > MOST_VOXELS:
+        yield "/network/patch/shape", f"a patch has more than {MOST_VOXELS} voxels"
     if not network.file.path.endswith(".onnx"):
         yield "/network/file/path", "it does not end in .onnx"
 

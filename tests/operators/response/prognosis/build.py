@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,15 +120,23 @@ def age(years: float) -> Fact:
 def linear_network(path: Path, weights: list[float], bias: float = 0.0, *, domain: str = "") -> None:
     """An ONNX file that computes inputs times weights plus bias, (n, inputs) to (n, 1)."""
     node = helper.make_node("Gemm", ["features", "w", "b"], ["out"], domain=domain)
+    constants = [
+        helper.make_tensor("w", TensorProto.FLOAT, [len(weights), 1], weights),
+        helper.make_tensor("b", TensorProto.FLOAT, [1], [bias]),
+    ]
+    save(path, node, len(weights), domain, constants)
+
+
+def save(
+    path: Path, node: onnx.NodeProto, inputs: int, domain: str, constants: Sequence[TensorProto] = ()
+) -> None:
+    """An ONNX file of one node, (n, inputs) to (n, 1)."""
     graph = helper.make_graph(
         [node],
-        "linear",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", len(weights)])],
+        "one",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", inputs])],
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 1])],
-        [
-            helper.make_tensor("w", TensorProto.FLOAT, [len(weights), 1], weights),
-            helper.make_tensor("b", TensorProto.FLOAT, [1], [bias]),
-        ],
+        list(constants),
     )
     _save(path, graph, domain)
 
@@ -167,6 +176,7 @@ __all__ = [
     "linear_network",
     "logistic",
     "mean_network",
+    "save",
     "study",
     "with_network",
     "written",

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from operators.domain import Fact
 from operators.response.prognosis.errors import OutcomeModelError
@@ -19,6 +20,7 @@ from tests.operators.response.prognosis.build import (
     linear_network,
     logistic,
     mean_network,
+    save,
     study,
     with_network,
     written,
@@ -141,6 +143,32 @@ def test_a_network_over_a_patch_sees_the_hottest_voxel_in_its_middle(tmp_path):
     [said] = predict(study((100, 12.0)), [SARCOMA], [model])
     assert said.value == pytest.approx((8 - 1) / 2)
     assert "reads the image itself" in said.explained_in
+
+
+def test_a_patch_is_not_larger_than_memory_allows(tmp_path):
+    model = logistic(tmp_path)
+    mean_network(model.folder / FILE.path, (1, 1, 1))
+    patch = Patch("patch", (256, 256, 65), (2.0, 2.0, 2.0), (Channel("PT", 0.0, 8.0, 1.0, 2.0),))
+    model = replace(model, inputs=(), outputs=(Output(Kind.LINEAR_PREDICTOR),))
+    with pytest.raises(OutcomeModelError, match="more than 4194304 voxels"):
+        written(with_network(model, Network(FILE, "out", patch=patch)))
+
+
+def test_models_of_classical_machine_learning_are_computed(features):
+    node = helper.make_node(
+        "LinearRegressor",
+        ["features"],
+        ["out"],
+        domain="ai.onnx.ml",
+        coefficients=[2.0, -1.0],
+        intercepts=[0.5],
+    )
+    save(features.folder / FILE.path, node, 2, "ai.onnx.ml")
+    [said] = predict(
+        study((100, 12.0)), [SARCOMA, age(60)], [written(with_network(features, features.network))]
+    )
+    expected = 2 * (12 - 10) / 5 - (60 - 50) / 10 + 0.5
+    assert said.value == pytest.approx(1 / (1 + np.exp(-expected)), abs=1e-6)
 
 
 def test_a_patch_of_ct_without_ct_is_withheld(tmp_path):
