@@ -17,7 +17,7 @@ from scipy import ndimage
 from operators.response.longitudinal.align import gradient
 from operators.response.longitudinal.scene import Field
 
-CELL_MM = (24.0, 52.0)
+CELL_MM = (24.0, 64.0)
 """One landmark in each cell: of the largest size in a whole body, where that is some hundreds; of a smaller
 one where less of the body is in view."""
 CELLS = 200
@@ -31,7 +31,7 @@ PROMINENCE = 0.05
 BESIDE = 2
 """Voxels around the best block that are beside it."""
 ALIKE = 0.6
-"""Correlation of blocks that show the same anatomy. Blocks of two patients reach it by chance, and elsewhere."""
+"""Correlation of blocks that show the same anatomy; of two patients, some reach it by chance, elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
