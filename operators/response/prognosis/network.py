@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from operators.response.prognosis.errors import OutcomeModelError
 from operators.response.prognosis.types import Activation, Network, OutcomeModel
 from operators.segmentation.package.errors import PackageError
-from operators.segmentation.package.onnx_check import STANDARD_DOMAINS, standard_model
 
-DOMAINS = (*STANDARD_DOMAINS, "ai.onnx.ml")
-"""The second holds the trees and scalers of classical machine learning; ONNX Runtime computes them itself."""
+DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+"""The last holds the trees and scalers of classical machine learning; ONNX Runtime computes them itself."""
 MOST_EXPLAINED = 10
 """Inputs up to which Shapley values are computed: 2 to this power runs for each background patient."""
 _FLOAT = 1
@@ -34,6 +33,8 @@ def check_network(model: OutcomeModel, network: Network) -> None:
     OutcomeModelError
         ``OUTCOME_MODEL_FILE``.
     """
+    from operators.segmentation.package.onnx_check import standard_model  # noqa: PLC0415  loads onnx
+
     path = model.folder / network.file.path
     try:
         graph = standard_model(model.name, path, DOMAINS).graph

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from operators.response.prognosis.check import check_consistent
 from operators.response.prognosis.errors import OutcomeModelError
 from operators.response.prognosis.form import OUTCOME_FILE, model_of
+from operators.response.prognosis.network import check_network
 from operators.response.prognosis.types import File, OutcomeModel
 from operators.segmentation.package.read import sha256_of
 from operators.study.strict_json import JsonFaultError, read_json
@@ -86,8 +87,6 @@ def _read(folder: Path) -> OutcomeModel:
     for file in model.files:
         _check_file(model, file)
     if model.network is not None:
-        from operators.response.prognosis.network import check_network  # noqa: PLC0415  loads onnx
-
         _check_file(model, model.network.file)
         check_network(model, model.network)
     return model

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,13 @@ def test_withheld_with_the_reason(impi, facts, words):
     for prediction in predict(study((1000, 9.0), guarded=False), facts, [impi]):
         assert prediction.value is None
         assert words in prediction.withheld
+
+
+def test_a_model_of_coefficients_needs_no_library_of_training_or_networks():
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom operators.response.prognosis.predict import predict\n"
+        f"from operators.response.prognosis.read import models_in\nmodels_in(Path({str(MODELS)!r}))\n"
+        "print({'sklearn', 'pandas', 'matplotlib', 'torch', 'onnxruntime'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
