@@ -22,6 +22,7 @@ LENGTH_MM = 100.0
 LEAST_MM = 48.0
 LIKE_HU, LIKE_SHARE = 45.0, 0.25
 """How far the aorta may be from the heart's median: some HU, with contrast a share of it."""
+ALIKE_HU = 30.0
 MOST_HU = 500.0
 WIDE_MM = 12.5
 
@@ -154,7 +155,7 @@ def _drawn(scene: Scene, window: _Window, fit: NDArray[np.float64], path: list[t
     good = np.array([fit[at][place] for at, place in enumerate(path)])
     mask = np.zeros(scene.body.shape, np.bool_)
     disc = np.argwhere(_disc(DISC_MM) > 0) - int(DISC_MM / STEP_MM)
-    levels, centres = [], []
+    levels, around = [], []
     for at, (row, column) in enumerate(path):
         if good[at] < 1.5:
             continue
@@ -163,7 +164,7 @@ def _drawn(scene: Scene, window: _Window, fit: NDArray[np.float64], path: list[t
         x = round(scene.midline[z]) + int(window.columns[column])
         mask[z, y + disc[:, 0], x + disc[:, 1]] = True
         levels.append(scene.hu[z, y, x])
-        centres.append((y, x))
+        around.append(_alike_around(scene, z, y, x))
     if len(levels) * STEP_MM < LEAST_MM:
         return absent("no tube of blood was found between the spine and the left lung")
     return judged(
@@ -171,9 +172,23 @@ def _drawn(scene: Scene, window: _Window, fit: NDArray[np.float64], path: list[t
         (
             Evidence(len(levels) * STEP_MM, 30.0, 60.0, "too little of the aorta was found"),
             Evidence(float(np.median(good)), 1.5, 1.8, "what looks like the aorta fits badly"),
+            Evidence(-float(np.median(around)), -0.8, -0.6, "what looks like the aorta is not round"),
             Evidence(-float(np.std(levels)), -30.0, -18.0, "what looks like the aorta is uneven"),
         ),
     )
+
+
+def _alike_around(scene: Scene, z: int, y: int, x: int) -> float:
+    """Share of the rim, without the lung's sector, that has the density of the middle."""
+    assert scene.sharp_hu is not None
+    sector = _sector()
+    reach = len(sector) // 2
+    rim = (_disc(RIM_MM[1]) - np.pad(_disc(RIM_MM[0]), reach - int(RIM_MM[0] / STEP_MM)) - sector) > 0
+    places = np.argwhere(rim) - reach + (y, x)
+    inside = (places >= 0).all(axis=1) & (places < scene.body.shape[1:]).all(axis=1)
+    rows, columns = places[inside].T
+    near = scene.sharp_hu[z, rows, columns] - scene.sharp_hu[z, y, x]
+    return float(np.mean(np.abs(near) < ALIKE_HU))
 
 
 def _disc(radius_mm: float) -> NDArray[np.float32]:

@@ -68,13 +68,22 @@ def _evidence(scene: Scene, spleen: NDArray[np.bool_], core: NDArray[np.bool_]) 
     z, _, x = np.nonzero(spleen)
     volume_ml = len(z) * VOXEL_ML
     aside_mm = float(np.median(x - scene.midline[z])) * STEP_MM
+    aside_share = float(np.median((x - scene.midline[z]) / _half_widths(scene)[z]))
     return (
-        Evidence(volume_ml, 30.0, 80.0, "what looks like the spleen is too small"),
+        Evidence(volume_ml, 20.0, 60.0, "what looks like the spleen is too small"),
         Evidence(-volume_ml, -1200.0, -600.0, "what looks like the spleen is too large"),
         Evidence(aside_mm, 45.0, 65.0, "what looks like the spleen lies too near to the spine"),
+        Evidence(aside_share, 0.36, 0.5, "what looks like the spleen lies too near to the spine"),
         _above(scene, spleen, core),
         *_even(scene, spleen),
     )
+
+
+def _half_widths(scene: Scene) -> NDArray[np.float64]:
+    """From the midline to the body's left side, by slice, voxels; arms beside the body count."""
+    x = np.arange(scene.body.shape[2])
+    left = np.where(scene.body.any(axis=1), x, 0).max(axis=1)
+    return np.asarray(np.maximum(left - scene.midline, 1.0), np.float64)
 
 
 def _even(scene: Scene, spleen: NDArray[np.bool_]) -> tuple[Evidence, ...]:
