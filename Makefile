@@ -11,7 +11,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 GPU ?= 0
 STAMP := $(VENV)/.installed-gpu$(GPU)
 
-.PHONY: demo test test-slow torture bench train crossvalidate lint types lock system-packages clean
+.PHONY: demo test test-slow torture bench train crossvalidate train-outcome lint types lock system-packages clean
 
 demo: $(STAMP)
 	$(BIN)/theramap demo demo-out
@@ -39,6 +39,9 @@ train: $(STAMP)
 
 crossvalidate: $(STAMP)
 	$(BIN)/python -m models.petct_lesion.training crossvalidate --data $(DATA)
+
+train-outcome: $(STAMP)
+	$(BIN)/python -m models.sts_metastasis.training --data $(DATA)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

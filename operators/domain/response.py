@@ -195,6 +195,7 @@ class Prediction:
     withheld: str | None
     """Why nothing is predicted, in a sentence; None where it is."""
     interval: tuple[float, float] | None = None
+    """Of 95 % confidence."""
     prediction_set: tuple[str, ...] | None = None
     """Outcomes that cannot be ruled out at `coverage` (conformal prediction)."""
     coverage: float | None = None

@@ -66,7 +66,7 @@ def prediction(each: Prediction) -> str:
     unit = "" if each.unit in {"", "1"} else f" {each.unit}"
     said = f"{each.kind.replace('_', ' ')} {each.value:.3g}{unit}"
     if each.interval is not None:
-        said += f" ({each.interval[0]:.3g} to {each.interval[1]:.3g})"
+        said += f" (95 % interval {each.interval[0]:.3g} to {each.interval[1]:.3g})"
     if each.prediction_set is not None and each.coverage is not None:
         outcomes = " or ".join(each.prediction_set) or "none of the outcomes"
         said += f"; at {each.coverage:.0%} coverage: {outcomes}"

@@ -287,7 +287,7 @@ def test_the_report_says_what_the_measurements_mean(make, profile, tmp_path):
     (course,) = rows["TM037"]
     assert course.TextValue == "2023-08-01: 2 lesions, 20.00 ml; 2024-01-05: withheld"
     predicted, withheld = (row.TextValue for row in rows["TM034"])
-    assert "probability 0.25 (0.1 to 0.4); at 90% coverage: no metastasis." in predicted
+    assert "probability 0.25 (95 % interval 0.1 to 0.4); at 90% coverage: no metastasis." in predicted
     assert "psa_ng_ml 12.5 ng/mL +0.30" in predicted
     assert "withheld. The diagnosis is not known." in withheld
     assert "psa ng ml 12.5 ng/mL (job.json)" in rows["TM035"][0].TextValue
