@@ -13,7 +13,7 @@ from operators.quantification.operator import QuantifyOperator
 from operators.response.operator import RespondOperator
 from operators.response.respond import Practice
 from operators.results.operator import ManifestOperator, ResultOperator, Writer
-from operators.results.pictures import write_pictures
+from operators.results.picture_files import write_pictures
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
 from operators.segmentation.operator import SegmentOperator

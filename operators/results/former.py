@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-OURS = re.compile(r"(results\.json|seg\.dcm|sr(-\w+)?\.dcm|mip\.png|lesion-\d+\.png)(\.part)?")
+OURS = re.compile(
+    r"(results\.json|seg\.dcm|sr(-\w+)?\.dcm|(mip|references|lesion-\d+)\.png)(\.part)?"
+)
 """The names that results are written under."""
 STUDY_FOLDER = re.compile(r"[0-9a-f]{16}")
 """The name of one study's folder where a run had several."""

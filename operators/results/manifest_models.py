@@ -100,6 +100,7 @@ def reference_content(region: ReferenceRegion) -> Json:
         "volume_ml": number(region.volume_ml),
         "centre_lps_mm": None if centre is None else [number(mm) for mm in centre],
         "source": region.source,
+        "confidence": number(region.confidence),
     }
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,17 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from operators.domain import (
-    Assessed,
     Geometry,
     Lesion,
     Quantified,
-    ResultFile,
-    ResultKind,
-    ResultProfile,
     Volume,
 )
 from operators.results.contours import outlines
-from operators.results.files import write_atomically
 from operators.results.tracking import colour_of
 
 SUV_WINDOW: Final = 10.0
@@ -34,8 +27,6 @@ SUV_WINDOW: Final = 10.0
 
 HU_WINDOW: Final = (-160.0, 240.0)
 """Soft tissue."""
-
-LESION_PICTURES: Final = 5
 
 _LARGEST_SIDE_PX: Final = 640
 _SMALLEST_PIXEL_MM: Final = 0.4
@@ -71,31 +62,6 @@ class View:
         if self.flip_columns:
             upright = upright[:, ::-1]
         return upright
-
-
-def write_pictures(assessed: Assessed, _profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
-    """Write ``mip.png``, and ``lesion-1.png`` and on for the hottest lesions.
-
-    Parameters
-    ----------
-    assessed : Assessed
-        The PET with its lesions, and the CT if there is one.
-    _profile : ResultProfile
-        Not used: pictures look the same at every site.
-    folder : Path
-        Where to write.
-
-    Returns
-    -------
-    tuple of ResultFile
-        The pictures, the projections first.
-    """
-    quantified = assessed.quantified
-    pictures = {"mip.png": projections(quantified)}
-    hottest_first = sorted(quantified.lesions, key=lambda lesion: (-lesion.suv_max, lesion.number))
-    for lesion in hottest_first[:LESION_PICTURES]:
-        pictures[f"lesion-{lesion.number}.png"] = axial_slice(quantified, lesion)
-    return tuple(_write(folder / name, picture) for name, picture in pictures.items())
 
 
 def projections(quantified: Quantified) -> Image.Image:
@@ -317,9 +283,3 @@ def _captioned(picture: Image.Image, title: str, colours: Colours) -> Image.Imag
     draw.text((width - 99, top + 4), "0", fill="black", font=font)
     draw.text((width - 42, top + 4), f"{SUV_WINDOW:g} g/ml", fill="black", font=font)
     return whole
-
-
-def _write(path: Path, picture: Image.Image) -> ResultFile:
-    buffer = BytesIO()
-    picture.save(buffer, "PNG")
-    return ResultFile(ResultKind.PICTURE, path, write_atomically(path, (buffer.getvalue(),)))

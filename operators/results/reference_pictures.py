@@ -88,7 +88,7 @@ def _caption(region: ReferenceRegion) -> str:
 def _panel(pet: Volume, region: ReferenceRegion, mask: NDArray[np.bool_], view: View) -> Image.Image:
     """One slice through the region's centre, PET in inverted grey, with the region's outline."""
     index = _index(region, pet.geometry)[view.through]
-    suv = view.arrange(_slice(pet, view.through, index)).astype(np.float64)
+    suv = np.asarray(view.arrange(_slice(pet, view.through, index)), np.float64)
     limit = max(SUV_WINDOWS * region.suv_mean, 1e-6)
     grey = (255 - np.clip(suv / limit, 0, 1) * 255).astype(np.uint8)
     height_mm, width_mm = grey.shape[0] * view.row_mm, grey.shape[1] * view.column_mm

@@ -13,7 +13,7 @@ from operators.domain import Assessed, Claim, Departure, RemovedUptake, RunFacts
 from operators.errors import InputRefusal, Refused, SuvRefusal
 from operators.results.identity import identify
 from operators.results.manifest import write_input_refusal, write_results
-from operators.results.pictures import write_pictures
+from operators.results.picture_files import write_pictures
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
 from tests.operators.results.conftest import assess

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from operators.domain import Assessed
-from operators.results.pictures import maximum_projection, view_along, write_pictures
+from operators.results.picture_files import write_pictures
+from operators.results.pictures import maximum_projection, view_along
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -1,0 +1,50 @@
+"""The pictures of a study as files: PNG by numpy and Pillow alone, the same bytes for the same input."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from operators.domain import Assessed, ResultFile, ResultKind, ResultProfile
+from operators.results.files import write_atomically
+from operators.results.pictures import axial_slice, projections
+from operators.results.reference_pictures import draw_references
+
+LESION_PICTURES: Final = 5
+
+
+def write_pictures(assessed: Assessed, _profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
+    """Write ``mip.png``, ``lesion-1.png`` and on for the hottest lesions, and ``references.png``.
+
+    Parameters
+    ----------
+    assessed : Assessed
+        The PET with its lesions and reference regions, and the CT if there is one.
+    _profile : ResultProfile
+        Not used: pictures look the same at every site.
+    folder : Path
+        Where to write.
+
+    Returns
+    -------
+    tuple of ResultFile
+        The pictures, the projections first.
+    """
+    quantified = assessed.quantified
+    pictures = {"mip.png": projections(quantified)}
+    hottest_first = sorted(quantified.lesions, key=lambda lesion: (-lesion.suv_max, lesion.number))
+    for lesion in hottest_first[:LESION_PICTURES]:
+        pictures[f"lesion-{lesion.number}.png"] = axial_slice(quantified, lesion)
+    regions = draw_references(quantified.segmented.volumes, quantified.segmented.references)
+    if regions is not None:
+        pictures["references.png"] = Image.fromarray(regions)
+    return tuple(_write(folder / name, picture) for name, picture in pictures.items())
+
+
+def _write(path: Path, picture: Image.Image) -> ResultFile:
+    buffer = BytesIO()
+    picture.save(buffer, "PNG")
+    return ResultFile(ResultKind.PICTURE, path, write_atomically(path, (buffer.getvalue(),)))
