@@ -52,8 +52,15 @@ def _print_study(console: Console, folder: Path, results: dict[str, Any]) -> Non
         console.print(f"[bold]{results['totals']['withheld'] or 'Tumour totals are in results.json.'}[/bold]")
         for follow_up in results["follow_ups"]:
             console.print(escape(_change(follow_up)))
-        if results["findings"]:
-            console.print(_finding_table(results["findings"]))
+        decided = [
+            each for each in results["findings"] if each["category"] or not results["totals"]["withheld"]
+        ]
+        if decided:
+            console.print(_finding_table(decided))
+        if undecided := len(results["findings"]) - len(decided):
+            console.print(
+                f"{undecided} published rules are indeterminate: the regions are uptake, not lesions."
+            )
         for sentence in dict.fromkeys(map(_prediction, results["predictions"])):
             console.print(escape(sentence))
         for note in results["notes"]:

@@ -64,8 +64,19 @@ def statements(assessed: Assessed) -> Iterator[Statement]:
 
 
 def _meant(assessed: Assessed) -> Iterator[Statement]:
-    for finding in summary_response.of_the_study(assessed):
-        yield judged(finding)
+    withheld = assessed.quantified.withheld
+    findings = list(summary_response.of_the_study(assessed))
+    open_ones = [each for each in findings if each.category is None and withheld is not None]
+    for finding in findings:
+        if finding not in open_ones:
+            yield judged(finding)
+    if open_ones:
+        titles = ", ".join(each.title for each in open_ones)
+        yield Statement(
+            codes.RULE_FINDING,
+            codes.INDETERMINATE,
+            (Statement(codes.GROUNDS, f"Indeterminate: {titles}. {withheld}"),),
+        )
     for follow_up in assessed.follow_ups:
         yield Statement(codes.CHANGE, summary_response.change(follow_up))
     if assessed.trend:

@@ -14,8 +14,16 @@ THERAPY = "therapy"
 """Name of the fact that tells of a therapy before the study."""
 
 
+def other_tracer(model: OutcomeModel, quantified: Quantified) -> str | None:
+    """Why a model is not for a study's tracer at all; None where it is. Then no other reason matters."""
+    tracers, tracer = model.population.tracers, quantified.selection.tracer.protocol
+    if tracer in tracers:
+        return None
+    return f"The model is for the tracer {_either(tracers)}; this study's is {tracer}."
+
+
 def obstacles(model: OutcomeModel, quantified: Quantified, facts: Sequence[Fact]) -> Iterator[str]:
-    """Yield each reason, but those of its inputs, why a model may not be asked of a study.
+    """Yield each reason, but tracer and inputs, why a model may not be asked of a study.
 
     Parameters
     ----------
@@ -25,7 +33,7 @@ def obstacles(model: OutcomeModel, quantified: Quantified, facts: Sequence[Fact]
         What was stated beside the images.
     """
     yield from _of_mask(quantified)
-    yield from _of_patient(model, quantified, facts)
+    yield from _of_patient(model, facts)
     yield from _of_quality(model, quantified)
 
 
@@ -42,11 +50,8 @@ def _of_mask(quantified: Quantified) -> Iterator[str]:
         yield "No lesion was found."
 
 
-def _of_patient(model: OutcomeModel, quantified: Quantified, facts: Sequence[Fact]) -> Iterator[str]:
+def _of_patient(model: OutcomeModel, facts: Sequence[Fact]) -> Iterator[str]:
     population = model.population
-    tracer = quantified.selection.tracer.protocol
-    if tracer not in population.tracers:
-        yield f"The model is for the tracer {_either(population.tracers)}; this study's is {tracer}."
     wanted = _either([DISEASES.get(name, name) for name in population.diagnoses])
     diagnosis = _known(DIAGNOSIS, facts)
     if diagnosis is None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from operators.domain import Contribution, Fact, Prediction, Quantified
 from operators.response.prognosis import coefficients
-from operators.response.prognosis.applicable import input_obstacles, obstacles
+from operators.response.prognosis.applicable import input_obstacles, obstacles, other_tracer
 from operators.response.prognosis.conformal import prediction_set
 from operators.response.prognosis.errors import OutcomeModelError
 from operators.response.prognosis.features import facts_of
@@ -55,10 +55,15 @@ def _predictions(
     model: OutcomeModel, quantified: Quantified, facts: Sequence[Fact], device: str
 ) -> tuple[Prediction, ...]:
     inputs = facts_of([each.name for each in model.inputs], quantified, facts)
-    against = [
-        *obstacles(model, quantified, facts),
-        *input_obstacles(model.inputs, {fact.name: fact for fact in inputs}),
-    ]
+    tracer = other_tracer(model, quantified)
+    against = (
+        [tracer]
+        if tracer is not None
+        else [
+            *obstacles(model, quantified, facts),
+            *input_obstacles(model.inputs, {fact.name: fact for fact in inputs}),
+        ]
+    )
     if against:
         return tuple(_withheld(model, output, inputs, " ".join(against)) for output in model.outputs)
     if model.form is not Form.ONNX:

@@ -281,6 +281,8 @@ def test_the_report_says_what_the_measurements_mean(make, profile, tmp_path):
     assert "Caution: Uptake times differ by 22 min." in grounds.TextValue
     (vision,) = rows["TM030"]
     assert vision.ConceptCodeSequence[0].CodeValue == "TM032"  # indeterminate, not a category
+    (reason,) = vision.ContentSequence
+    assert reason.TextValue == "Indeterminate: VISION. Physiological uptake has not been removed."
     (change,) = rows["TM033"]
     assert "157 days before" in change.TextValue
     assert "1 matched, 1 new" in change.TextValue

@@ -122,8 +122,8 @@ def test_the_population_sets_the_limits(tmp_path, change, quantified, words):
 
 
 def test_every_reason_is_said(tmp_path):
-    [said] = predict(study((100, 1.9), tracer="psma"), [], [logistic(tmp_path)])
-    for words in ("tracer", "diagnosis", "SUVmax", "Age"):
+    [said] = predict(study((100, 1.9)), [], [logistic(tmp_path)])
+    for words in ("diagnosis", "SUVmax", "Age"):
         assert words in said.withheld
 
 
