@@ -80,6 +80,8 @@ def run(
     from app.settings_statements import model_validations, scanners
     from operators.chain import measure_prior
     from operators.response.respond import practice_of
+    from operators.response.rules import load_rules
+    from operators.response.rules.errors import RuleRefusal
     from operators.results.former import remove_former_results
 
     trace = Trace(listener) if listener else Trace()
@@ -99,7 +101,8 @@ def run(
     remove_former_results(output_path)
     try:
         protocols = load_protocols(settings.protocols)
-    except ProtocolRefusal as refusal:
+        rules = load_rules(settings.rules)
+    except (ProtocolRefusal, RuleRefusal) as refusal:
         trace.input_refusal = refusal
         return _refuse(trace, versions, settings, output_path)
     site = segmentation_site(settings, models)
@@ -107,6 +110,7 @@ def run(
         partial(measure_prior, protocols=protocols, site=site),
         site.models,
         site.device,
+        rules,
         scanners(settings),
         model_validations(settings),
     )

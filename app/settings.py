@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     """Where networks run. ``cuda`` without a working GPU is refused, never replaced."""
     protocols: Path | None = None
     """Folder of tracer protocols in place of the ones shipped."""
+    rules: Path | None = None
+    """Folder of rules of eligibility, score and response in place of the ones shipped."""
     manufacturer: str = Field(default="theramap", min_length=1, max_length=64)
     device_serial_number: str = Field(default="none", min_length=1, max_length=64)
     seg_series_number: int = Field(default=9301, ge=1, le=2**31 - 1)

@@ -191,7 +191,20 @@ def _reason(error: Exception) -> str:
 
 Check = Callable[[Settings], Iterator[Fault]]
 _RECEIVE: tuple[Check, ...] = (_stow_is_protected, _receiver_tls)
-_WORK: tuple[Check, ...] = (_protocols, _methods, _remotes)
+def _rules(settings: Settings) -> Iterator[Fault]:
+    from operators.response.rules import load_rules
+    from operators.response.rules.errors import RuleRefusal
+
+    if settings.rules is not None and not settings.rules.is_dir():
+        yield Fault("rules", f"{settings.rules} is no folder", "name a folder of rules")
+        return
+    try:
+        load_rules(settings.rules)
+    except RuleRefusal as refusal:
+        yield Fault("rules", refusal.sentence, "correct the file")
+
+
+_WORK: tuple[Check, ...] = (_protocols, _rules, _methods, _remotes)
 _DELIVER: tuple[Check, ...] = (_remotes,)
 CHECKS: dict[str, tuple[Check, ...]] = {
     "receive": _RECEIVE,

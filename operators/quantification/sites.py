@@ -9,8 +9,8 @@ from collections.abc import Callable
 from operators.domain import Anatomy, Lesion, Site, SiteTotals, Totals
 
 IN_ORGAN_FROM = 0.2
-"""Part of a lesion's voxels from which on it counts as in the organ; this program's choice, as for the
-finding site of reports."""
+"""A lesion with a smaller part in an organ touches it: a node beside a kidney is not of the kidney. A rib's
+lesion seldom has half of its voxels in the rib. This program's choice."""
 NOWHERE = "no organ"
 
 _SIDES = ("left", "right", "l", "r")

@@ -15,6 +15,7 @@ from operators.response.prognosis.errors import OutcomeModelError
 from operators.response.prognosis.predict import predict
 from operators.response.prognosis.read import models_in
 from operators.response.prognosis.types import OutcomeModel
+from operators.response.rules import Rule
 from operators.response.trend import trend
 from operators.study.attributes import study_day
 from operators.study.clinical import clinical_facts
@@ -33,6 +34,8 @@ class Practice:
     models: tuple[OutcomeModel, ...] = ()
     device: str = "cpu"
     """``cpu`` or ``cuda``: where outcome models run."""
+    rules: tuple[Rule, ...] | None = None
+    """None: those that are shipped."""
     scanners: tuple[Scanner, ...] = ()
     validations: tuple[ModelValidation, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -43,6 +46,7 @@ def practice_of(
     measure_prior: MeasurePrior,
     models: Path | None,
     device: str,
+    rules: tuple[Rule, ...] | None = None,
     scanners: tuple[Scanner, ...] = (),
     validations: tuple[ModelValidation, ...] = (),
 ) -> Practice:
@@ -57,6 +61,8 @@ def practice_of(
     device : str
         As the settings name it: ``auto``, ``cpu`` or ``cuda``. Outcome models are small: they leave the CPU
         only where that is asked for.
+    rules : tuple of Rule, optional
+        The site's, in place of those that are shipped.
     scanners : tuple of Scanner
     validations : tuple of ModelValidation
         What the site states of its scanners and of models.
@@ -66,6 +72,7 @@ def practice_of(
         measure_prior,
         tuple(each for each in found if isinstance(each, OutcomeModel)),
         "cuda" if device == "cuda" else "cpu",
+        rules,
         scanners,
         validations,
         tuple(Note(each.code, each.sentence) for each in found if isinstance(each, OutcomeModelError)),
@@ -97,7 +104,7 @@ def respond(quantified: Quantified, practice: Practice) -> Assessed:
             continue
         compared.append(follow_up(quantified, measured))
     same, others = _by_tracer(quantified, compared)
-    facts, findings = judge(quantified, same, others, clinical)
+    facts, findings = judge(quantified, same, others, clinical, practice.rules)
     return Assessed(
         quantified=quantified,
         clinical=clinical,

@@ -14,6 +14,7 @@ from pydicom.sr.coding import Code
 
 from operators import domain
 from operators.domain import Algorithm, Claim, Finding, Lesion, Scale
+from operators.quantification.sites import IN_ORGAN_FROM
 
 PRIVATE_SCHEME: Final = "99THERAMAP"
 
@@ -141,11 +142,6 @@ def term(concept: domain.Code) -> Code:
 def unit_of(scale: Scale) -> Code:
     """The unit of an SUV beside SUVbw (PS3.16 CID 85)."""
     return Code(scale.unit, "UCUM", scale.title)
-
-
-IN_ORGAN_FROM: Final = 0.2
-"""A lesion with a smaller part in an organ touches it: a node beside a kidney is not of the kidney. A rib's
-lesion seldom has half of its voxels in the rib."""
 
 
 def place_of(lesion: Lesion) -> tuple[Code, Code | None] | None:

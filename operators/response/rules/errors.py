@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from operators.errors import Refusal
+from operators.errors import InputRefusal
 
 
-class RuleRefusal(Refusal):
+class RuleRefusal(InputRefusal):
     """A rule file is not valid.
 
     Parameters
