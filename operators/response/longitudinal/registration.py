@@ -52,9 +52,10 @@ LEAST_LANDMARKS = 8
 """Fewer say nothing."""
 MOST_ERROR_MM = 10.0
 """Median error of the landmarks: beyond it, neighbouring nodes are mistaken for each other."""
-MOST_ERROR_P95_MM = 15.0
-"""Where the same anatomy is seen twice, nearly all landmarks are found close by; of two patients of the same
-build, many are, and the others lie anywhere."""
+MOST_ERROR_P75_MM = 5.0
+"""Where the same anatomy is seen twice, three of four landmarks are found close by, whatever the rest were
+mistaken for. Of simulated bodies against themselves, moved, bent, of other beds or voxels, the upper quartile
+was at most 2.4 mm; of different bodies at least 5.5 mm."""
 MOST_ROTATION_DEG = 30.0
 """Nobody lies turned by more; a larger turn is a wrong match."""
 LEAST_JACOBIAN = 0.1
@@ -212,7 +213,8 @@ def _errors(landmarks: Landmarks) -> dict[str, float]:
     result["landmarks_telling"] = float(landmarks.telling.sum())
     if landmarks.telling.any():
         away = np.linalg.norm(landmarks.away_mm[landmarks.telling], axis=1)
-        result["error_mm"], result["error_p95_mm"] = (float(v) for v in np.percentile(away, (50, 95)))
+        names = ("error_mm", "error_p75_mm", "error_p95_mm")
+        result |= dict(zip(names, np.percentile(away, (50, 75, 95)).tolist(), strict=True))
     return result
 
 
@@ -252,7 +254,7 @@ LIMITS = (
     Limit("landmarks_alike_percent", LEAST_ALIKE_PERCENT, None,
           "the surroundings of {value:.0f} % of the landmarks were found again"),
     Limit("error_mm", None, MOST_ERROR_MM, "landmarks are off by {value:.1f} mm (median)"),
-    Limit("error_p95_mm", None, MOST_ERROR_P95_MM, "landmarks are off by {value:.1f} mm (95th percentile)"),
+    Limit("error_p75_mm", None, MOST_ERROR_P75_MM, "landmarks are off by {value:.1f} mm (upper quartile)"),
 )  # fmt: skip
 
 
