@@ -81,8 +81,8 @@ def test_days_and_names(tmp_path, profile):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", list(SCENARIOS))
-@pytest.mark.parametrize("seed", [0, 4])
-def test_whole_bodies(seed, scenario):
+def test_whole_bodies(scenario):
+    seed = 4 * (list(SCENARIOS).index(scenario) % 2)  # two bodies, in turn
     case = simulate(draw_anatomy(seed, ("psma", "fdg")[seed % 2]), SCENARIOS[scenario], seed)
     for one in (case, case.pet_only()):
         registration = register(one.current.segmented.volumes, one.prior.segmented.volumes)
