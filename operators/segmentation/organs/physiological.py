@@ -297,7 +297,7 @@ def _spots(
     places: tuple[_Place, ...],
     smallest_ml: float,
 ) -> NDArray[np.bool_] | None:
-    """Parts of the mask that are hotter than the even organ around them; None where no even organ is there."""
+    """Parts of the mask that are hotter than the even organ around them; None without such an organ."""
     even = [place for place in places if place.name in EVEN_ORGANS]
     if not even:
         return None

@@ -113,8 +113,8 @@ def _without_dice(quality: Quality | None) -> Quality | None:
 def _not_removed(reason: str) -> Note:
     return Note(
         "PHYSIOLOGICAL_NOT_REMOVED",
-        f"Physiological uptake was not removed, because {reason}: regions are called uptake, not lesions, and "
-        "tumour totals are withheld.",
+        f"Physiological uptake was not removed, because {reason}: regions are called uptake, not lesions, "
+        "and tumour totals are withheld.",
     )
 
 
@@ -154,7 +154,7 @@ def _removal_notes(removal: Removal) -> Iterator[Note]:
         yield Note(
             "REMOVED_REACHES_OUT",
             f"Of the removed uptake, {_counted(removal.reaching_out)} continues beyond the organ and its "
-            f"margin; parts there below {BEYOND_ML:g} ml or the method's minimal volume were removed with it.",
+            f"margin: parts below {BEYOND_ML:g} ml or the method's minimal volume were removed with it.",
         )
     if removal.uncertain:
         yield Note(

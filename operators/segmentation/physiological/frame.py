@@ -1,8 +1,8 @@
 """The body on a coarse grid of its own, upright, and how high in the body each slice lies.
 
 Axes are (z, y, x) with z to the head, y to the back, x to the patient's left, whatever the series'
-orientation. Heights are those of a standard adult: 0 mm where the legs part, 600 mm at the shoulders, 890 mm at
-the vertex.
+orientation. Heights are those of a standard adult: 0 mm where the legs part, 600 mm at the shoulders, 890 mm
+at the vertex.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 For sites without any model. Each organ has a zone of the body, in standard heights, distances from the
 midline and depths of the trunk, and a test that its uptake there has to pass. What passes is removed; what
-lies in the zone and does not pass is suspected: it stays, and is said to be uncertain. Where the body shows no
-landmark, nothing is removed. Zones and tests are this module's own choice, made on simulated bodies and one
-patient.
+lies in the zone and does not pass is suspected: it stays, and is said to be uncertain. Where the body shows
+no landmark, nothing is removed. Zones and tests are this module's own choice, made on simulated bodies and
+one patient.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ ELSEWHERE = 255
 KIDNEY_REACH_MM = 20.0
 SKULL_MM = 725.0
 """Standard height from which on uptake in the head may be the brain's."""
+
+ENOUGH_ORGANS = 2
+"""Of the tracer's organs that have to be found before what is left may be called lesions: they show that the
+body lies as the rules take it to lie."""
+_TOO_FEW = "Rules found too few of the tracer's organs to be sure of the places of the others."
 
 _PARTLY = 0.02
 """A voxel of the frame is of the uptake from this share on."""
@@ -123,7 +128,7 @@ def _paired(least_ml: float, most_ml: float, apart_mm: float) -> Test:
 
 
 def _brain(basins: Sequence[Basin], scene: Scene) -> Sequence[Basin]:
-    """A large mass of uptake that fills the skull, and what it encloses; or its base, cut by the upper end."""
+    """A large mass of uptake that fills the skull, and what it encloses; or its base, cut by the view."""
     if VERTEX_MM not in scene.frame.landmarks:
         top = int(np.flatnonzero(scene.frame.body.any((1, 2)))[-1])
         cut = [basin for basin in basins if basin.box[0].stop >= top - 1]
@@ -284,7 +289,7 @@ def physiology_by_rules(
     scene = Scene(frame, numbers)
     within = _in_anatomy(scene, basins, wanted, anatomy)
     labels = np.where(numbers > 0, ELSEWHERE, 0).astype(np.uint8)
-    free = list(basins)
+    free, found = list(basins), 0
     for name, rule in RULES.items():
         place = next((place for place, organ in enumerate(wanted) if organ.name == name), None)
         if place is None:
@@ -296,8 +301,10 @@ def physiology_by_rules(
         for chosen, value in ((own, _value(place)), (suspected, _value(place, suspected=True))):
             _draw(labels, scene, chosen, value)
         free = [basin for basin in free if basin not in own]
+        found += bool(own)
     missing = {organ.name: "no rule finds it" for organ in wanted if organ.name not in RULES}
-    return _answer(frame.grid.back(labels), wanted, missing)
+    doubt = "" if found >= ENOUGH_ORGANS else _TOO_FEW
+    return _answer(frame.grid.back(labels), wanted, missing, doubt)
 
 
 def _draw(labels: NDArray[np.uint8], scene: Scene, basins: Sequence[Basin], value: int) -> None:
@@ -334,7 +341,10 @@ def _in_anatomy(
 
 
 def _answer(
-    labels: NDArray[np.uint8], wanted: Sequence[PhysiologicalOrgan], missing: Mapping[str, str]
+    labels: NDArray[np.uint8],
+    wanted: Sequence[PhysiologicalOrgan],
+    missing: Mapping[str, str],
+    doubt: str = "",
 ) -> Physiology:
     names = [organ.labels[0].split("|")[0] for organ in wanted]
     anatomy = {_value(place): Anatomy(name, None) for place, name in enumerate(names)}
@@ -352,4 +362,5 @@ def _answer(
         values={organ.name: (_value(place),) for place, organ in enumerate(wanted)},
         suspected={organ.name: (_value(place, suspected=True),) for place, organ in enumerate(wanted)},
         unaccounted=dict(missing),
+        doubt=doubt,
     )

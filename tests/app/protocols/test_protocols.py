@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from app.protocols import load_protocols
 from operators.errors import ProtocolRefusal
 from operators.segmentation.engine import METHODS
 from operators.segmentation.package.terms import anatomy_of
+from operators.segmentation.physiological.rules import RULES
 
 SHIPPED = Path(app.protocols.__file__).parent
+MODELS = SHIPPED.parent.parent / "models"
 FIXED = {"name": "fixed_suv", "parameters": {"threshold": 4.0}, "source": "x"}
 
 
@@ -61,9 +64,24 @@ def test_every_label_that_organs_are_known_by_is_a_known_place() -> None:
         for part in organ.labels
         for name in part.split("|")
     }
-    # what no organ package outlines yet has no code either
-    unknown = {name for name in names if anatomy_of(name).code is None}
+    shipped = json.loads((MODELS / "petct_lesion" / "model.json").read_text())["labels"]
+    groups = {label["name"] for label in shipped if label["physiological"]}
+    # what no organ package outlines yet has no code either; groups of organs have none as a matter of course
+    unknown = {name for name in names - groups if anatomy_of(name).code is None}
     assert unknown == {"ureters", "bowel_physiological_uptake"}
+
+
+def test_the_shipped_lesion_package_accounts_for_every_organ() -> None:
+    shipped = json.loads((MODELS / "petct_lesion" / "model.json").read_text())["labels"]
+    groups = {label["name"] for label in shipped if label["physiological"]}
+    for protocol in load_protocols().values():
+        for organ in protocol.physiological:
+            assert groups & {name for part in organ.labels for name in part.split("|")}, organ.name
+
+
+def test_rules_know_every_organ() -> None:
+    organs = {organ.name for protocol in load_protocols().values() for organ in protocol.physiological}
+    assert organs <= set(RULES)
 
 
 def test_a_protocol_may_name_no_organs(tmp_path: Path) -> None:

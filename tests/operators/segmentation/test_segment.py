@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from operators.domain import Claim, Job, ProtocolMethod
+from operators.domain import Claim, Job, PhysiologicalOrgan, ProtocolMethod
 from operators.errors import SegmentationRefusal
 from operators.segmentation import segment as module
 from operators.segmentation.package.types import Task
@@ -183,11 +185,34 @@ def test_regions_below_the_minimal_volume_are_counted(pet, make_volumes):
 
 def test_says_that_there_are_no_organs_and_what_follows(pet, make_volumes):
     segmented = segment(make_volumes(pet, threshold=4.0), CPU)
-    [note] = segmented.notes
-    assert note.code == "ORGANS_NOT_SEGMENTED"
-    assert "there is no model package for organs" in note.sentence
-    assert "physiological uptake was not removed" in note.sentence
+    said = {note.code: note.sentence for note in segmented.notes}
+    assert "there is no model package for organs" in said["ORGANS_NOT_SEGMENTED"]
+    assert "does not say which organs take it up" in said["PHYSIOLOGICAL_NOT_REMOVED"]
     assert (segmented.organs, segmented.references, segmented.removed) == (None, (), ())
+
+
+def test_a_threshold_methods_uptake_is_parted_by_the_lesion_package(make_volume, make_volumes, tmp_path):
+    write_intervals(
+        tmp_path,
+        "ours",
+        {"urinary tract": 8.0, "lesion": 100.0},
+        task=Task.LESIONS,
+        tracers=("fdg",),
+        physiological=("urinary tract",),
+    )
+    bladder = PhysiologicalOrgan("urinary bladder", ("urinary_bladder|urinary tract",))
+    volumes = make_volumes(make_volume(np.array([[[9, 1, 6]]], np.int16)), threshold=4.0)
+    protocol = replace(volumes.selection.protocol, physiological=(bladder,))
+    volumes = replace(volumes, selection=replace(volumes.selection, protocol=protocol))
+    site = replace(CPU, models=tmp_path)
+    segmented = segment(volumes, site)
+    assert segmented.algorithm.name == "fixed_suv"
+    assert segmented.mask.tolist() == [[[False, False, True]]]
+    assert [(region.organ, region.suv_max) for region in segmented.removed] == [("urinary tract", 9.0)]
+    assert segmented.removed_by.network.package == "ours@1.0.0"
+    none = segment(volumes, replace(site, physiological="none"))
+    assert none.mask.sum() == 2
+    assert "settings ask" in {note.code: note.sentence for note in none.notes}["PHYSIOLOGICAL_NOT_REMOVED"]
 
 
 def test_a_method_that_needs_the_liver_declines_without_organs(pet, make_volumes):

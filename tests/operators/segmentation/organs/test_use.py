@@ -9,7 +9,9 @@ import pytest
 
 from operators.domain import Algorithm, Claim, PhysiologicalOrgan, ReferenceRegion, Segmented
 from operators.segmentation.organs.find import FoundOrgans
-from operators.segmentation.organs.use import with_organs
+from operators.segmentation.organs.use import with_organs, without_physiological
+from operators.segmentation.physiological.sources import FoundPhysiology, find_physiology
+from operators.segmentation.site import SegmentationSite
 
 SHAPE = (20, 20, 20)
 KIDNEYS = PhysiologicalOrgan("kidneys", ("kidney_left|kidneys", "kidney_right|kidneys"), 2.0)
@@ -55,96 +57,126 @@ def said(segmented):
     return {note.code: note.sentence for note in segmented.notes if note.code != "REFERENCE_NOT_PLACED"}
 
 
+def used(segmented, found):
+    """As the step uses what an organ package found."""
+    physiology = find_physiology(segmented, found, SegmentationSite(device="cpu"))
+    return with_organs(without_physiological(segmented, physiology), found)
+
+
 def test_with_every_organ_covered_the_rest_is_lesion(segmented_of, found_of):
-    used = with_organs(segmented_of(), found_of({1: "kidneys"}))
-    assert np.array_equal(used.mask, LESION)
-    assert used.claim is Claim.LESION
-    assert [region.organ for region in used.removed] == ["kidneys"]
-    assert used.organs.anatomy[1].name == "kidneys"
-    assert said(used) == {
-        "PHYSIOLOGICAL_REMOVED": "Removed as physiological uptake: 1 region in kidneys. Disease in these "
-        "organs, or joined to their uptake, is removed with them."
+    result = used(segmented_of(), found_of({1: "kidneys"}))
+    assert np.array_equal(result.mask, LESION)
+    assert result.claim is Claim.LESION
+    assert [region.organ for region in result.removed] == ["kidneys"]
+    assert result.organs.anatomy[1].name == "kidneys"
+    assert result.removed_by is result.organs.algorithm
+    assert said(result) == {
+        "PHYSIOLOGICAL_REMOVED": "Removed as physiological uptake: 1 region in kidneys. Disease that these "
+        "organs hold, no hotter than they are, is removed with them."
     }
 
 
 @pytest.mark.parametrize(
-    "region",
+    ("region", "left"),
     [
-        pytest.param(block(slice(4, 8), slice(8, 14)), id="kept, a sixth of it inside"),
-        pytest.param(block(slice(3, 9), slice(3, 14)), id="removed, 1.2 ml of it beyond"),
+        pytest.param(
+            block(slice(4, 8), slice(8, 14)), block(slice(4, 8), slice(8, 14)), id="a sixth of it inside"
+        ),
+        pytest.param(
+            block(slice(3, 9), slice(3, 14)), block(slice(3, 9), slice(10, 14)), id="1.2 ml of it beyond"
+        ),
     ],
 )
-def test_a_region_that_may_be_both_keeps_it_uptake(segmented_of, found_of, region):
-    used = with_organs(segmented_of(mask=region | LESION), found_of({1: "kidneys"}))
-    assert used.claim is Claim.UPTAKE
-    assert said(used)["PHYSIOLOGICAL_UNDECIDED"].startswith("One region may be physiological uptake and")
+def test_a_region_that_may_be_both_stays_and_keeps_it_uptake(segmented_of, found_of, region, left):
+    result = used(segmented_of(mask=region | LESION), found_of({1: "kidneys"}))
+    assert np.array_equal(result.mask, left | LESION)
+    assert result.claim is Claim.UPTAKE
+    assert said(result)["PHYSIOLOGICAL_UNDECIDED"].startswith(
+        "One region may be physiological uptake, wholly"
+    )
+    assert "1 region in kidneys" in said(result)["UPTAKE_UNCERTAIN"]
 
 
 def test_a_region_in_the_margin_alone_is_a_lesion(segmented_of, found_of):
     node = block(slice(3, 9), slice(9, 11))
-    used = with_organs(segmented_of(mask=node), found_of({1: "kidneys"}))
-    assert used.claim is Claim.LESION
-    assert np.array_equal(used.mask, node)
-    assert "REGION_TOUCHES_ORGAN" in said(used)
+    result = used(segmented_of(mask=node), found_of({1: "kidneys"}))
+    assert result.claim is Claim.LESION
+    assert np.array_equal(result.mask, node)
+    assert [region.organ for region in result.uncertain] == ["kidneys"]
 
 
-def test_an_organ_that_the_package_lacks_keeps_it_uptake(segmented_of, found_of):
-    used = with_organs(segmented_of(), found_of({1: "kidney_left"}))
-    assert np.array_equal(used.mask, LESION)  # what is known is removed all the same
-    assert used.claim is Claim.UPTAKE
-    assert "kidneys not, or not wholly" in said(used)["ORGANS_NOT_COVERED"]
-
-
-def test_an_organ_that_was_not_found_keeps_it_uptake(segmented_of, found_of):
-    used = with_organs(segmented_of(), found_of({1: "kidney_left", 2: "kidney_right"}))
-    assert used.claim is Claim.UPTAKE
-    assert "did not find kidney_right" in said(used)["ORGAN_NOT_FOUND"]
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ({1: "kidney_left"}, "kidneys (the organ model does not know it, or not wholly)"),
+        ({1: "kidney_left", 2: "kidney_right"}, "kidney_right (the organ model did not find it"),
+    ],
+)
+def test_an_organ_that_is_not_accounted_for_keeps_it_uptake(segmented_of, found_of, names, sentence):
+    result = used(segmented_of(), found_of(names))
+    assert np.array_equal(result.mask, LESION)  # what is known is removed all the same
+    assert result.claim is Claim.UPTAKE
+    assert sentence in said(result)["ORGANS_NOT_COVERED"]
 
 
 def test_a_protocol_that_names_no_organs_keeps_it_uptake(segmented_of, found_of):
-    used = with_organs(segmented_of(physiological=()), found_of({1: "kidneys"}))
-    assert used.claim is Claim.UPTAKE
-    assert np.array_equal(used.mask, KIDNEY | LESION)
-    assert "PHYSIOLOGICAL_UNKNOWN" in said(used)
-
-
-def test_a_region_that_only_touches_stays_and_is_said(segmented_of, found_of):
-    touching = cube((6, 6, 6), 6)  # 54 of its 216 voxels lie within the organ and its margin
-    used = with_organs(segmented_of(mask=touching), found_of({1: "kidneys"}))
-    assert np.array_equal(used.mask, touching)
-    assert "1 region in kidneys" in said(used)["REGION_TOUCHES_ORGAN"]
+    result = used(segmented_of(physiological=()), found_of({1: "kidneys"}))
+    assert result.claim is Claim.UPTAKE
+    assert np.array_equal(result.mask, KIDNEY | LESION)
+    assert "PHYSIOLOGICAL_UNKNOWN" in said(result)
 
 
 def test_a_removed_region_that_reaches_out_is_said(segmented_of, found_of):
-    used = with_organs(segmented_of(mask=cube((5, 5, 5), 5)), found_of({1: "kidneys"}))
-    assert not used.mask.any()
-    assert "1 region in kidneys continues beyond" in said(used)["REMOVED_REACHES_OUT"]
+    result = used(segmented_of(mask=cube((5, 5, 5), 5)), found_of({1: "kidneys"}))
+    assert not result.mask.any()
+    assert "1 region in kidneys continues beyond" in said(result)["REMOVED_REACHES_OUT"]
 
 
 def test_a_networks_lesions_stay_even_in_an_organ(segmented_of, found_of):
-    used = with_organs(segmented_of(claim=Claim.LESION), found_of({1: "kidneys"}))
-    assert np.array_equal(used.mask, KIDNEY | LESION)
-    assert used.claim is Claim.LESION
-    assert used.removed == ()
+    result = used(segmented_of(claim=Claim.LESION), found_of({1: "kidneys"}))
+    assert np.array_equal(result.mask, KIDNEY | LESION)
+    assert result.claim is Claim.LESION
+    assert (result.removed, result.removed_by) == ((), None)
+
+
+def test_the_doubt_of_a_source_keeps_it_uptake(segmented_of, found_of):
+    found = found_of({1: "kidneys"})
+    physiology = find_physiology(segmented_of(), found, SegmentationSite(device="cpu")).physiology
+    doubtful = FoundPhysiology(replace(physiology, doubt="It has seen simulations only."), "")
+    result = without_physiological(segmented_of(), doubtful)
+    assert np.array_equal(result.mask, LESION)
+    assert result.claim is Claim.UPTAKE
+    assert said(result)["PHYSIOLOGICAL_DOUBTFUL"].startswith("It has seen simulations only.")
+
+
+def test_without_a_source_nothing_is_removed_and_it_is_said(segmented_of):
+    result = without_physiological(segmented_of(), FoundPhysiology(None, "the settings ask for none"))
+    assert np.array_equal(result.mask, KIDNEY | LESION)
+    assert result.claim is Claim.UPTAKE
+    assert "totals are withheld" in said(result)["PHYSIOLOGICAL_NOT_REMOVED"]
 
 
 def test_references_that_the_method_has_used_stay(segmented_of, found_of):
     liver = ReferenceRegion("liver", 2.0, 0.2)
-    used = with_organs(segmented_of(), found_of({1: "kidneys"}), (liver,))
-    assert used.references == (liver,)
+    result = with_organs(segmented_of(), found_of({1: "kidneys"}), (liver,))
+    assert result.references == (liver,)
 
 
 def test_references_are_placed_or_their_absence_is_said(segmented_of, found_of):
-    used = with_organs(segmented_of(), found_of({1: "kidneys"}))
-    assert used.references == ()
-    assert [note.code for note in used.notes].count("REFERENCE_NOT_PLACED") == 2
+    result = with_organs(segmented_of(), found_of({1: "kidneys"}))
+    assert result.references == ()
+    assert [note.code for note in result.notes].count("REFERENCE_NOT_PLACED") == 2
 
 
-@pytest.mark.parametrize(("claim", "withheld"), [(Claim.UPTAKE, True), (Claim.LESION, False)])
-def test_without_organs_it_is_said_what_is_lost(segmented_of, claim, withheld):
-    used = with_organs(segmented_of(claim=claim), FoundOrgans(None, "the settings ask for none"))
-    sentence = said(used)["ORGANS_NOT_SEGMENTED"]
+def test_without_organs_it_is_said_what_is_lost(segmented_of):
+    result = with_organs(segmented_of(), FoundOrgans(None, "the settings ask for none"))
+    sentence = said(result)["ORGANS_NOT_SEGMENTED"]
     assert sentence.startswith("No organs were segmented, because the settings ask for none: ")
-    assert ("totals are withheld" in sentence) is withheld
     assert "sites are not known" in sentence
-    assert used.claim is claim
+
+
+def test_organs_by_rules_are_used_and_said_to_be(segmented_of, found_of):
+    found = replace(found_of({1: "liver"}), reason="the settings ask for none", by_rules=True)
+    result = with_organs(segmented_of(), found)
+    assert result.organs is found.organs
+    assert "by rules, which find few organs" in said(result)["ORGANS_NOT_SEGMENTED"]
