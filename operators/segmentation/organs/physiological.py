@@ -44,7 +44,7 @@ _SD_PER_MAD = 1.4826
 class Doubt(StrEnum):
     """Why a region that stays may be physiological; ``{organ}`` is filled in."""
 
-    PARTLY = "It lies partly in uptake that is physiological ({organ})."
+    WITHIN = "It lies, wholly or in part, in an organ with physiological uptake ({organ})."
     BEYOND = "It was joined to uptake that was removed as physiological ({organ}) and goes on beyond it."
     HOTTER = "It lies in an organ with physiological uptake ({organ}) and is hotter than the rest of it."
     SUSPECTED = "It lies where physiological uptake may look like this ({organ})."
@@ -83,7 +83,8 @@ def remove_physiological(
 
     A region that lies mostly in organs and their margins, or that holds `LIT_ML` of organs themselves, loses
     what lies in organs and margins, and small parts beyond them. Any other region stays whole. A region
-    that lies in a margin alone stays: a lymph node beside a kidney is not the kidney's uptake.
+    that lies in a margin alone stays: a lymph node beside a kidney is not the kidney's uptake. A source that
+    has a doubt is taken at its word for what holds `LIT_ML` of an organ, and for nothing smaller.
 
     Parameters
     ----------
@@ -106,10 +107,11 @@ def remove_physiological(
         share = _share(box, region, physiology, places, spots, pet.geometry)
         voxels = int(components.voxels[index])
         mostly = np.count_nonzero(share.owner) >= REMOVED_FROM * voxels
-        if share.core and (mostly or share.core * pet.geometry.voxel_volume_ml >= LIT_ML):
+        lit = share.core * pet.geometry.voxel_volume_ml >= LIT_ML
+        if lit or (share.core and mostly and not physiology.doubt):
             result.part(box, region, share)
         elif share.core:
-            result.doubt(box, region, share.names, Doubt.PARTLY)
+            result.doubt(box, region, share.names, Doubt.WITHIN)
         elif share.names:
             result.doubt(box, region, share.names, Doubt.BESIDE)
         else:

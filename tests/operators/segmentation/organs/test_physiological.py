@@ -66,7 +66,9 @@ def test_half_of_a_region_decides_and_a_small_rest_goes_with_it(pet, make_organs
     assert removal.removed[0].volume_ml == pytest.approx(128 * 0.008)
     assert removal.reaching_out == ("urinary bladder",)
     [kept] = removal.uncertain
-    assert kept.reason == "It lies partly in uptake that is physiological (urinary bladder)."
+    assert (
+        kept.reason == "It lies, wholly or in part, in an organ with physiological uptake (urinary bladder)."
+    )
     assert np.count_nonzero(kept.mask) == less.sum()
     assert removal.undecided == 1
 
@@ -138,6 +140,15 @@ def test_the_spill_out_of_another_organ_is_no_spot(make_volume, make_organs):
     removal = remove_physiological(pet, liver | kidney, physiology)
     assert not removal.mask.any()
     assert {region.organ for region in removal.removed} == {"liver", "kidneys"}
+
+
+@pytest.mark.parametrize(("size", "stays"), [(8, True), (9, False)])  # 4.1 and 5.8 ml
+def test_a_source_in_doubt_removes_nothing_small(pet, make_organs, size, stays):
+    region = cube((2, 2, 2), (2 + size,) * 3)
+    organs = make_organs(labelled(bladder=region), {1: "bladder"})
+    physiology = physiology_of(organs, (BLADDER,), {"urinary bladder": (1,)}, doubt="Simulations only.")
+    removal = remove_physiological(pet, region, physiology)
+    assert removal.mask.any() == bool(removal.uncertain) == stays
 
 
 def test_a_suspected_place_flags_and_removes_nothing(pet, make_organs):

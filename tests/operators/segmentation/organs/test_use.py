@@ -143,7 +143,7 @@ def test_the_doubt_of_a_source_keeps_it_uptake(segmented_of, found_of):
     found = found_of({1: "kidneys"})
     physiology = find_physiology(segmented_of(), found, SegmentationSite(device="cpu")).physiology
     doubtful = FoundPhysiology(replace(physiology, doubt="It has seen simulations only."), "")
-    result = without_physiological(segmented_of(), doubtful)
+    result = without_physiological(segmented_of(mask=LESION), doubtful)
     assert np.array_equal(result.mask, LESION)
     assert result.claim is Claim.UPTAKE
     assert said(result)["PHYSIOLOGICAL_DOUBTFUL"].startswith("It has seen simulations only.")
