@@ -30,6 +30,7 @@ from operators.quantification.scales import body_surface_m2, scaled
 from operators.quantification.sites import by_organ, by_region
 from operators.quantification.totals import total
 from operators.segmentation.organs.sites import site_of
+from operators.segmentation.physiological.uncertain import uncertain_of
 from operators.segmentation.quality import lesion_confidence
 
 MANY_LESIONS = 300
@@ -64,6 +65,7 @@ def quantify(segmented: Segmented) -> Quantified:
         lesions = _with_sites(lesions, segmented.organs, pet)
     if segmented.quality is not None:
         lesions = _with_confidence(lesions, segmented.quality)
+    lesions = tuple(replace(lesion, uncertain=uncertain_of(segmented, lesion)) for lesion in lesions)
     threshold = percist_threshold(segmented, lesions)
     lesions = _compared(lesions, segmented.references, threshold, segmented.claim)
     lesions = _with_heterogeneity(lesions, pet)

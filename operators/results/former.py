@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 OURS = re.compile(
-    r"(results\.json|seg\.dcm|sr(-\w+)?\.dcm|(mip|references|lesion-\d+)\.png)(\.part)?"
+    r"(results\.json|seg\.dcm|sr(-\w+)?\.dcm|(mip|references|removed|lesion-\d+)\.png)(\.part)?"
 )
 """The names that results are written under."""
 STUDY_FOLDER = re.compile(r"[0-9a-f]{16}")

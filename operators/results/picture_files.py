@@ -12,17 +12,18 @@ from operators.domain import Assessed, ResultFile, ResultKind, ResultProfile
 from operators.results.files import write_atomically
 from operators.results.pictures import axial_slice, projections
 from operators.results.reference_pictures import draw_references
+from operators.results.removed_pictures import draw_removed
 
 LESION_PICTURES: Final = 5
 
 
 def write_pictures(assessed: Assessed, _profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
-    """Write ``mip.png``, ``lesion-1.png`` and on for the hottest lesions, and ``references.png``.
+    """Write ``mip.png``, ``lesion-1.png`` and on for the hottest, ``references.png`` and ``removed.png``.
 
     Parameters
     ----------
     assessed : Assessed
-        The PET with its lesions and reference regions, and the CT if there is one.
+        The PET with its lesions, reference regions and removed uptake, and the CT if there is one.
     _profile : ResultProfile
         Not used: pictures look the same at every site.
     folder : Path
@@ -41,6 +42,9 @@ def write_pictures(assessed: Assessed, _profile: ResultProfile, folder: Path) ->
     regions = draw_references(quantified.segmented.volumes, quantified.segmented.references)
     if regions is not None:
         pictures["references.png"] = Image.fromarray(regions)
+    removed = draw_removed(quantified.segmented)
+    if removed is not None:
+        pictures["removed.png"] = Image.fromarray(removed)
     return tuple(_write(folder / name, picture) for name, picture in pictures.items())
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from operators.domain import Claim, Note, Quality, ReferenceRegion, Segmented, Volumes
 from operators.segmentation.organs.find import FoundOrgans
 from operators.segmentation.organs.physiological import BEYOND_ML, Removal, remove_physiological
-from operators.segmentation.organs.references import USUAL, WANTED, place_references
+from operators.segmentation.organs.references import USUAL, WANTED, implausible, place_references
 from operators.segmentation.physiological.sources import FoundPhysiology
 from operators.segmentation.physiological.types import Physiology
 
@@ -45,10 +45,12 @@ def references_in(
     found: FoundOrgans, volumes: Volumes, lesions: NDArray[np.bool_] | None = None
 ) -> tuple[tuple[ReferenceRegion, ...], tuple[Note, ...]]:
     """The reference regions of the tracer in the organs that were found, and why others have no place."""
-    wanted = WANTED.get(volumes.selection.protocol.name, USUAL)
-    return place_references(
+    tracer = volumes.selection.protocol.name
+    wanted = WANTED.get(tracer, USUAL)
+    regions, notes = place_references(
         volumes.pet, found.organs, lesions, wanted=wanted, confidence=found.confidence, reasons=found.doubts
     )
+    return regions, (*notes, *implausible(regions, tracer))
 
 
 def _without(found: FoundOrgans) -> Note:

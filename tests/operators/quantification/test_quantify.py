@@ -16,6 +16,7 @@ from operators.domain import (
     OrganMap,
     Quality,
     RemovedUptake,
+    UncertainRegion,
 )
 from operators.quantification import quantify as module
 from operators.quantification.quantify import quantify
@@ -148,3 +149,12 @@ def test_lesions_have_their_confidence_where_the_network_was_calibrated(segmente
         term = np.log(mean / (1 - mean)) + 0.5 * np.log(volume_ml) - 0.2
         assert lesion.confidence == pytest.approx(1 / (1 + np.exp(-term)), rel=2e-3)
     assert all(lesion.confidence is None for lesion in quantify(segmented).lesions)
+
+
+def test_a_lesion_that_may_be_physiological_says_why(segmented_of):
+    mask = np.maximum(block(at=slice(2, 5)), block(at=slice(12, 15)))
+    box = (slice(12, 14),) * 3
+    doubt = UncertainRegion("small bowel", box, np.ones((2, 2, 2), bool), "It lies in the bowel.")
+    lesions = quantify(replace(segmented_of(mask), uncertain=(doubt,))).lesions
+    said = {lesion.box[0].start: lesion.uncertain for lesion in lesions}
+    assert said == {2: None, 12: "It lies in the bowel."}

@@ -21,7 +21,17 @@ def left_after_removal(folder: Path, *names: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["results.json", "seg.dcm", "sr.dcm", "sr-segment.dcm", "mip.png", "lesion-12.png", "seg.dcm.part"],
+    [
+        "results.json",
+        "seg.dcm",
+        "sr.dcm",
+        "sr-segment.dcm",
+        "mip.png",
+        "references.png",
+        "removed.png",
+        "lesion-12.png",
+        "seg.dcm.part",
+    ],
 )
 @pytest.mark.parametrize("folder", ["", f"{STUDY}/"])
 def test_removes_what_a_run_writes_even_one_that_was_killed(tmp_path: Path, folder: str, name: str) -> None:

@@ -70,3 +70,8 @@ def test_scale_is_in_the_colours_of_the_pet(make, profile, tmp_path, with_ct, co
 def test_projections_scale_is_grey_though_there_is_a_ct(make, profile, tmp_path):
     picture = Image.open(write_pictures(Assessed(make(with_ct=True)), profile, tmp_path)[0].path)
     assert picture.getpixel((picture.width - 33, picture.height - 15)) == (0, 0, 0)
+
+
+def test_reference_regions_and_removed_uptake_are_drawn(make, profile, tmp_path):
+    files = write_pictures(Assessed(make(with_models=True)), profile, tmp_path)
+    assert [file.path.name for file in files][-2:] == ["references.png", "removed.png"]
