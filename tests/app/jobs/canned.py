@@ -18,7 +18,7 @@ from app.jobs.pool import Answer, StoppedError, Task
 from app.jobs.register import EXPECTED_CLASSES
 
 REFUSAL = {
-    "schema_version": "1.2",
+    "schema_version": "1.3",
     "status": "refused",
     "reason": {"step": "volume", "code": "WEIGHT_MISSING", "sentence": "No weight.", "tag": None},
     "statement": "Research software.",
@@ -37,8 +37,12 @@ TOTALS = {
     "tlg_g": 0.0,
     "suv_max_g_ml": None,
     "suv_mean_g_ml": None,
+    "suv_peak_g_ml": None,
     "dmax_mm": None,
+    "dmax_bulk_mm": None,
+    "sdmax_per_m": None,
 }
+UPTAKE = {"of": "uptake above threshold", **TOTALS}
 
 
 def refuse(task: Task) -> Answer:
@@ -143,8 +147,11 @@ def completed(study: str, files: list[dict[str, Any]]) -> dict[str, Any]:
         "removed": [],
         "references": [],
         "lesions": [],
-        "totals": {"uptake": {"of": "uptake above threshold", **TOTALS}, "tumour": None, "withheld": "x"},
+        "totals": {"uptake": UPTAKE, "tumour": None, "withheld": "x", "sites": [], "organs": []},
         "quality": None,
+        "percist": None,
+        "heterogeneity_method": None,
+        **{key: [] for key in ("scales", "facts", "findings", "follow_ups", "trend", "predictions")},
         "files": files,
     }
 
