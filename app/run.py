@@ -165,6 +165,7 @@ def segmentation_site(settings: Settings, models: Path | None = None) -> Segment
         models=folder if folder is None or own.folder or folder.is_dir() else None,
         lesions=own.lesions,
         organs=own.organs,
+        physiological=own.physiological,
         engine=own.engine,
         precision=own.precision,
         mirroring=own.mirroring,

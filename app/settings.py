@@ -40,6 +40,9 @@ class Models(BaseModel):
     """Package of the method ``network``: a name, ``none``, or the one package made for the tracer."""
     organs: str = "auto"
     """Organ package: a name, ``none``, or the one there is."""
+    physiological: Literal["auto", "rules", "none"] = "auto"
+    """Who finds physiological uptake for a threshold method where there is no organ package: the lesion
+    package's second output, else rules; rules alone; or nobody."""
     engine: EngineName = EngineName.AUTO
     precision: Precision = Precision.AUTO
     mirroring: bool = False

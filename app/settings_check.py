@@ -191,6 +191,8 @@ def _reason(error: Exception) -> str:
 
 Check = Callable[[Settings], Iterator[Fault]]
 _RECEIVE: tuple[Check, ...] = (_stow_is_protected, _receiver_tls)
+
+
 def _rules(settings: Settings) -> Iterator[Fault]:
     from operators.response.rules import load_rules
     from operators.response.rules.errors import RuleRefusal

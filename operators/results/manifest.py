@@ -40,6 +40,7 @@ from operators.results.manifest_models import (
     reference_content,
     removed_content,
     site_content,
+    uncertain_content,
 )
 from operators.results.manifest_response import response_content
 from operators.results.summary import RESEARCH_ONLY
@@ -171,7 +172,9 @@ def _completed(assessed: Assessed, files: Iterable[ResultFile], profile: ResultP
         "organs": None
         if segmented.organs is None
         else organs_content(segmented.organs, segmented.volumes.pet),
+        "removed_by": None if segmented.removed_by is None else algorithm_content(segmented.removed_by),
         "removed": [removed_content(region) for region in segmented.removed],
+        "uncertain": [uncertain_content(region) for region in segmented.uncertain],
         "references": [reference_content(region) for region in segmented.references],
         "lesions": [_lesion(lesion, identity) for lesion in quantified.lesions],
         "totals": _totals(quantified),

@@ -14,6 +14,7 @@ from operators.domain import (
     ReferenceRegion,
     RemovedUptake,
     Site,
+    UncertainRegion,
     Volume,
 )
 from operators.results.json_values import Json, code_value, number
@@ -77,6 +78,16 @@ def removed_content(region: RemovedUptake) -> Json:
         "organ": region.organ,
         "volume_ml": number(region.volume_ml),
         "suv_max_g_ml": number(region.suv_max),
+        "box_zyx": [[side.start, side.stop] for side in region.box],
+        "runs": _runs(region.mask),
+    }
+
+
+def uncertain_content(region: UncertainRegion) -> Json:
+    """A region that stayed though it may be physiological, with all that it takes to draw it."""
+    return {
+        "organ": region.organ,
+        "reason": region.reason,
         "box_zyx": [[side.start, side.stop] for side in region.box],
         "runs": _runs(region.mask),
     }

@@ -150,8 +150,12 @@ def completed(study: str, files: list[dict[str, Any]]) -> dict[str, Any]:
         "totals": {"uptake": UPTAKE, "tumour": None, "withheld": "x", "sites": [], "organs": []},
         "quality": None,
         "percist": None,
+        "removed_by": None,
         "heterogeneity_method": None,
-        **{key: [] for key in ("scales", "facts", "findings", "follow_ups", "trend", "predictions")},
+        **{
+            key: []
+            for key in ("scales", "facts", "findings", "follow_ups", "trend", "predictions", "uncertain")
+        },
         "files": files,
     }
 
