@@ -187,15 +187,19 @@ def _rises(current: Quantified, follow_up: FollowUp) -> Iterator[Fact]:
     source = "lesions that both studies show"
     uptake = (_rise(each, before, now, lambda lesion: lesion.suv_max) for each in both)
     yield known(names[0], max(uptake), source)
-    single = [each for each in both if each.fate is Fate.MATCHED]
+    single = [each for each in both if each.fate is Fate.MATCHED and _longest_mm(each, before) > 0]
     size = max(
         (_rise(each, before, now, lambda lesion: lesion.longest_diameter_mm) for each in single), default=None
     )
     if len(single) == len(both):
         yield known(names[1], size, source)
     else:
-        reason = f"{len(both) - len(single)} lesions have split or merged"
+        reason = f"{len(both) - len(single)} lesions have split or merged, or were a single voxel"
         yield Fact(names[1], None, "%", source, reason, at_least=size)
+
+
+def _longest_mm(correspondence: Correspondence, before: dict[int, Lesion]) -> float:
+    return max(before[number].longest_diameter_mm for number in correspondence.prior)
 
 
 def _rise(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from operators.domain import Fact, Fate, FollowUp, Lesion, Note, Quantified
-from operators.response.known import bounded, known, other_patient, unknown, withheld_reason
+from operators.response.known import bounded, extent_mm, known, other_patient, unknown, withheld_reason
 
 COMPANION_FACTS = (
     "fdg_only_lesions",
@@ -30,7 +30,7 @@ MOST_DAYS = 90.0
 
 SMALLEST_MM = 10.0
 """No PSMA-negative lesion below this short axis excludes (VISION: Sartor et al., N Engl J Med 2021;385:1091;
-sizes recalled, not verified against the primary source); a longest diameter is never below the short axis."""
+sizes recalled, not verified against the primary source); the most that a lesion may measure is compared."""
 
 _BOTH = frozenset({Fate.MATCHED, Fate.SPLIT, Fate.MERGED})
 
@@ -172,11 +172,12 @@ def _psma_negative(pair: _Pair, reference: Fact) -> Fact:
         if each.fate in {Fate.RESOLVED, Fate.NOT_COVERED}
         for number in each.prior
     ]
-    candidates = [lesion for lesion in pair.fdg.lesions if lesion.number in alone]
-    candidates += [lesion for lesion in pair.other.lesions if lesion.suv_max <= reference.value]
-    large = [each for each in candidates if each.longest_diameter_mm >= SMALLEST_MM]
+    candidates = [(pair.fdg, lesion) for lesion in pair.fdg.lesions if lesion.number in alone]
+    candidates += [(pair.other, lesion) for lesion in pair.other.lesions if lesion.suv_max <= reference.value]
+    extents = [extent_mm(study, lesion) for study, lesion in candidates]
+    large = [extent for extent in extents if extent >= SMALLEST_MM]
     if large:
-        longest = max(each.longest_diameter_mm for each in large)
+        longest = max(large)
         reason = (
             f"{len(large)} lesions of up to {longest:.0f} mm have FDG uptake alone or PSMA uptake not above "
             "the reference organ; their short axis and tissue must be read on CT"

@@ -122,7 +122,7 @@ def _liver(current: Quantified, prior: Quantified, limits: Limits) -> Check:
         region, ratio = reference_of(each, "liver"), sul_ratio(each)
         livers.append(None if region is None or ratio is None else region.suv_mean * ratio)
     before, now = livers
-    if before is None or now is None:
+    if before is None or now is None or before <= 0:
         yield "liver uptake (SUL)"
         return
     percent = 100 * (now - before) / before

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 
 from operators.domain import Fact, Lesion, Quantified, Selection
 from operators.quantification.sites import NOWHERE, region_of
-from operators.response.known import bounded, known, reference_of, sul_ratio, unknown, withheld_reason
+from operators.response.catalogue import CATALOGUE
+from operators.response.known import (
+    bounded,
+    extent_mm,
+    known,
+    reference_of,
+    sul_ratio,
+    unknown,
+    withheld_reason,
+)
 from operators.study.attributes import items, text
 
 MEASURABLE_MM = 10.0
@@ -98,7 +107,7 @@ def lowest_suv_seen(quantified: Quantified) -> float | None:
 
 
 def _tumour(quantified: Quantified) -> Iterator[Fact]:
-    totals, lesions = quantified.totals, quantified.lesions
+    totals = quantified.totals
     none = "there is no lesion"
     yield known("lesion_count", totals.count, "26-connected regions of the segmentation")
     yield known("tumour_volume_ml", totals.volume_ml, "sum over all lesions")
@@ -109,16 +118,27 @@ def _tumour(quantified: Quantified) -> Iterator[Fact]:
     peak = None if hottest is None else hottest.suv_peak_global
     yield known("hottest_suv_peak", peak, "SUVpeak (highest mean over 1 cm3), highest of all lesions", none)
     yield _hottest_sul(quantified, peak)
-    measurable = [each.suv_max for each in lesions if each.longest_diameter_mm >= MEASURABLE_MM]
-    yield known(
-        "lowest_suv_max",
-        min(measurable, default=None),
-        "SUVmax, lowest of the lesions 10 mm long at least",
-        "no lesion is 10 mm long" if lesions else none,
-    )
+    yield _lowest_of_measurable(quantified, none)
     yield known("dmax_mm", totals.dmax_mm, "between centroids", "there are fewer than two lesions")
     yield _sees_uptake_above_liver(quantified)
     yield from _places(quantified)
+
+
+def _lowest_of_measurable(quantified: Quantified, none: str) -> Fact:
+    """Bounded where a faint lesion may or may not be 10 mm long: voxels do not tell."""
+    lesions = quantified.lesions
+    source = "SUVmax, lowest of the lesions 10 mm long at least"
+    surely = [each.suv_max for each in lesions if each.longest_diameter_mm >= MEASURABLE_MM]
+    perhaps = [each.suv_max for each in lesions if extent_mm(quantified, each) >= MEASURABLE_MM]
+    if not perhaps:
+        return known("lowest_suv_max", None, source, "no lesion is 10 mm long" if lesions else none)
+    if surely and min(surely) == min(perhaps):
+        return known("lowest_suv_max", min(surely), source)
+    reason = "some lesions may or may not be 10 mm long"
+    unit = CATALOGUE["lowest_suv_max"].unit
+    return Fact(
+        "lowest_suv_max", None, unit, source, reason, at_least=min(perhaps), at_most=min(surely, default=None)
+    )
 
 
 def _hottest_sul(quantified: Quantified, peak: float | None) -> Fact:

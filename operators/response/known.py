@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from operators.domain import Fact, Quantified, ReferenceRegion
+from operators.domain import Fact, Lesion, Quantified, ReferenceRegion
 from operators.quantification.scales import percist_scale
 from operators.response.catalogue import CATALOGUE
 
@@ -28,6 +28,11 @@ def bounded(name: str, at_least: int, at_most: int, source: str, reason: str) ->
 def unknown(names: Sequence[str], reason: str) -> tuple[Fact, ...]:
     """Facts that are all not known for the same reason."""
     return tuple(known(name, None, "", reason) for name in names)
+
+
+def extent_mm(quantified: Quantified, lesion: Lesion) -> float:
+    """The most that a lesion may measure: its longest distance between voxel centres and a voxel more."""
+    return lesion.longest_diameter_mm + math.hypot(*quantified.segmented.volumes.pet.geometry.spacing_mm)
 
 
 def withheld_reason(quantified: Quantified, which: str) -> str | None:

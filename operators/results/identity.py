@@ -96,7 +96,15 @@ def _names(assessed: Assessed, digest: str) -> dict[int, TrackedName]:
     noun = _NOUN[assessed.quantified.segmented.claim]
     before = [assessed.names, *(follow_up.prior_names for follow_up in assessed.follow_ups)]
     taken = {name.identifier for names in before for name in names.values()}
-    named = dict(assessed.names)
+    named: dict[int, TrackedName] = {}
+    for number, name in sorted(assessed.names.items()):
+        # two priors that were each processed alone, or two readers, may have used one name twice
+        again = (f"{name.identifier[:56]} ({time})" for time in count(2))
+        given = {each.identifier for each in named.values()}
+        identifier = name.identifier
+        if identifier in given:
+            identifier = next(each for each in again if each not in taken | given)
+        named[number] = replace(name, identifier=identifier)
     for lesion in assessed.quantified.lesions:
         if lesion.number not in named:
             numbers = (f"{noun} {number}" for number in count(lesion.number))
@@ -111,7 +119,7 @@ def _determinants(assessed: Assessed, profile: ResultProfile, time: datetime) ->
     quantified = assessed.quantified
     selection = quantified.selection
     volumes = quantified.segmented.volumes
-    organs = quantified.segmented.organs
+    organs, removed_by = quantified.segmented.organs, quantified.segmented.removed_by
     job = selection.case.job
     return {
         "study": selection.case.study.study_instance_uid,
@@ -119,6 +127,7 @@ def _determinants(assessed: Assessed, profile: ResultProfile, time: datetime) ->
         "ct": None if volumes.ct is None else volumes.ct.digest,
         "algorithm": _algorithm(quantified.segmented.algorithm),
         "organs": None if organs is None else _algorithm(organs.algorithm),
+        "removed_by": None if removed_by is None else _algorithm(removed_by),
         "claim": quantified.segmented.claim,
         "protocol": (selection.protocol.name, selection.protocol.digest),
         "tracer": asdict(selection.tracer),
@@ -128,6 +137,7 @@ def _determinants(assessed: Assessed, profile: ResultProfile, time: datetime) ->
         "corrected": volumes.suv.corrected,
         "notes": [asdict(note) for note in assessed.all_notes],
         "profile": asdict(profile),
+        "clinical": [asdict(fact) for fact in assessed.clinical],
         "facts": [asdict(fact) for fact in assessed.facts],
         "findings": [asdict(finding) for finding in assessed.findings],
         "predictions": [asdict(prediction) for prediction in assessed.predictions],

@@ -19,6 +19,7 @@ from operators.domain import (
     ReferenceRegion,
     RemovedUptake,
 )
+from operators.quantification.sites import NOWHERE
 from operators.results import codes, summary_response
 from operators.results.tracking import parameters_of
 
@@ -205,7 +206,9 @@ def _totals(quantified: Quantified) -> str:
         parts.append(f"Dmax {totals.dmax_mm:.1f} mm")
     if totals.sdmax_per_m is not None:
         parts.append(f"SDmax {totals.sdmax_per_m:.2f} /m")
-    sites = (
-        f"{site.name} {site.totals.count} of {site.totals.volume_ml:.2f} ml" for site in quantified.sites
-    )
+    sites = [
+        f"{site.name} {site.totals.count} of {site.totals.volume_ml:.2f} ml"
+        for site in quantified.sites
+        if len(quantified.sites) > 1 or site.name != NOWHERE
+    ]
     return "; by site: ".join(filter(None, (", ".join(parts), ", ".join(sites))))

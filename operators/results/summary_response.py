@@ -16,9 +16,10 @@ def grounds(finding: Finding) -> str:
     meaning = f" ({finding.meaning})" if finding.meaning and finding.meaning != category else ""
     warnings = "".join(f" Caution: {note.sentence}" for note in finding.warnings)
     checked = f" [{finding.verification}]" if finding.verification else ""
+    against = f" Compared with the prior study {finding.compared_with}." if finding.compared_with else ""
     return (
-        f"{finding.title}: {category}{meaning}. {finding.reason} Criterion: {finding.criterion}{warnings} "
-        f"Source: {finding.citation}{checked}"
+        f"{finding.title}: {category}{meaning}.{against} {finding.reason} "
+        f"Criterion: {finding.criterion}{warnings} Source: {finding.citation}{checked}"
     )
 
 
@@ -32,9 +33,10 @@ def change(follow_up: FollowUp) -> str:
     volume = _volumes(follow_up)
     taken = "accepted" if registration.accepted else "rejected"
     notes = "".join(f" {note.sentence}" for note in follow_up.notes)
+    uid = follow_up.prior.selection.case.study.study_instance_uid
     return (
-        f"Prior study {when}{days}. Registration {taken} ({registration.method}): {registration.reason} "
-        f"Lesions: {lesions}.{volume}{notes}"
+        f"Prior study {uid} {when}{days}. Registration {taken} ({registration.method}): "
+        f"{registration.reason} Lesions: {lesions}.{volume}{notes}"
     )
 
 

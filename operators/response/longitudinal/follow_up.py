@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from operators.domain import FollowUp, Note, Quantified, Registration
@@ -11,6 +13,10 @@ from operators.response.longitudinal.registration import register
 from operators.response.longitudinal.times import study_time
 
 SECONDS_A_DAY = 86_400.0
+
+
+MOST_REGIONS = 2000
+"""Of both studies together that are matched; more are noise, and take memory and time by their square."""
 
 
 def follow_up(current: Quantified, prior: Quantified) -> FollowUp:
@@ -35,6 +41,10 @@ def follow_up(current: Quantified, prior: Quantified) -> FollowUp:
         registration = Registration(False, reason, "none", np.eye(4))
     else:
         registration = register(current.segmented.volumes, prior.segmented.volumes)
+    regions = len(current.lesions) + len(prior.lesions)
+    if registration.accepted and regions > MOST_REGIONS:
+        reason = f"The two studies have {regions} regions, more than the {MOST_REGIONS} that can be lesions."
+        registration = replace(registration, accepted=False, reason=reason)
     notes = []
     if not registration.accepted:
         sentence = f"The prior study could not be laid on the current one. {registration.reason}"

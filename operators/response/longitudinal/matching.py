@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from operators.domain import Correspondence, Fate, Geometry, Lesion, Quantified, Registration
@@ -223,19 +225,44 @@ def _groups(
 
 
 def _assign(priors: int, currents: int, pairings: Sequence[Pairing]) -> dict[int, int]:
-    """The one-to-one assignment of least total cost; every lesion may also stay alone."""
-    if not pairings:
-        return {}
+    """The one-to-one assignment of least total cost; every lesion may also stay alone.
+
+    Lesions that no chain of pairings joins do not compete: each such island is assigned by itself.
+    """
+    assigned: dict[int, int] = {}
+    for island in _islands(priors, currents, pairings):
+        assigned |= _assign_island(island)
+    return assigned
+
+
+def _islands(priors: int, currents: int, pairings: Sequence[Pairing]) -> list[list[Pairing]]:
+    size = priors + currents
+    theirs = np.array([pairing.prior for pairing in pairings], np.intp)
+    ours = priors + np.array([pairing.current for pairing in pairings], np.intp)
+    graph = coo_matrix((np.ones(len(pairings)), (theirs, ours)), shape=(size, size))
+    _, labels = connected_components(graph, directed=False)
+    islands: dict[int, list[Pairing]] = {}
+    for pairing in pairings:
+        islands.setdefault(int(labels[pairing.prior]), []).append(pairing)
+    return list(islands.values())
+
+
+def _assign_island(pairings: Sequence[Pairing]) -> dict[int, int]:
+    theirs = sorted({pairing.prior for pairing in pairings})
+    ours = sorted({pairing.current for pairing in pairings})
+    place_of = {a: i for i, a in enumerate(theirs)}, {b: i for i, b in enumerate(ours)}
+    priors, currents = len(theirs), len(ours)
     size = priors + currents
     cost = np.full((size, size), 4 * UNMATCHED_COST)
     for pairing in pairings:
-        cost[pairing.prior, pairing.current] = _cost(pairing)
+        cost[place_of[0][pairing.prior], place_of[1][pairing.current]] = _cost(pairing)
     cost[np.arange(priors), currents + np.arange(priors)] = UNMATCHED_COST / 2
     cost[priors + np.arange(currents), np.arange(currents)] = UNMATCHED_COST / 2
     cost[priors:, currents:] = 0.0
     rows, columns = linear_sum_assignment(cost)
     possible = {(pairing.prior, pairing.current) for pairing in pairings}
-    return {int(a): int(b) for a, b in zip(rows, columns, strict=True) if (int(a), int(b)) in possible}
+    found = [(theirs[a], ours[b]) for a, b in zip(rows, columns, strict=True) if a < priors and b < currents]
+    return {a: b for a, b in found if (a, b) in possible}
 
 
 def _cost(pairing: Pairing) -> float:

@@ -32,6 +32,8 @@ REPORT_BYTES = 64 * 2**20
 SEGMENTATION_BYTES = 512 * 2**20
 SEGMENTATION_VOXELS = 2**29
 """Larger ones are not read."""
+MOST_SEGMENT_VOXELS = 20_000_000
+"""Voxels of all segments that are read of one segmentation: lesions have far fewer."""
 MOST_REPORTS = 20
 MOST_GROUPS = 2000
 MOST_ITEMS = 200_000
@@ -254,7 +256,7 @@ def _on_images(node: Dataset, planes: Planes) -> Iterator[Points]:
     for child in items(node, "ContentSequence"):
         for reference in items(child, "ReferencedSOPSequence"):
             frames = numbers(reference, "ReferencedFrameNumber") or (1.0,)
-            for frame in frames[:MOST_POINTS]:
+            for frame in dict.fromkeys(frames[:MOST_POINTS]):
                 plane = planes.get((text(reference, "ReferencedSOPInstanceUID"), int(frame)))
                 if plane is not None:
                     pixels = fill(outline, plane.shape)
@@ -309,12 +311,13 @@ def _read_segments(path: Path, wanted: set[int]) -> dict[int, Points] | None:
         if min(frames, rows, columns) < 1 or frames * rows * columns > SEGMENTATION_VOXELS:
             return None
         pixels = dataset.pixel_array.reshape(frames, rows, columns)
-    except HOSTILE_INPUT_ERRORS:
+    except (*HOSTILE_INPUT_ERRORS, RuntimeError):  # RuntimeError: no decoder can read the pixels
         return None
     label_map = text(dataset, "SegmentationType") == "LABELMAP"
     parts: dict[int, list[Points]] = {segment: [] for segment in wanted}
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
     shared = items(dataset, "SharedFunctionalGroupsSequence")
+    set_voxels = 0
     for own, plane_pixels in zip(per_frame, pixels, strict=False):
         plane = _frame_plane((own, *shared), (rows, columns))
         if plane is None:
@@ -323,6 +326,9 @@ def _read_segments(path: Path, wanted: set[int]) -> dict[int, Points] | None:
         for segment in of:
             if segment in parts:
                 inside = plane_pixels == segment if label_map else plane_pixels > 0
+                set_voxels += int(np.count_nonzero(inside))
+                if set_voxels > MOST_SEGMENT_VOXELS:
+                    return None
                 voxels = np.argwhere(inside)[:, ::-1].astype(np.float64)
                 parts[segment].append(plane.lps(voxels + 0.5))
     return {segment: np.concatenate(found) for segment, found in parts.items() if found}

@@ -183,6 +183,12 @@ def place_references(
     return tuple(regions), tuple(notes)
 
 
+def is_plausible(region: ReferenceRegion, tracer: str) -> bool:
+    """Whether a region's mean uptake is one that the tracer has there; another decides no rule."""
+    low, high = PLAUSIBLE_SUV.get((tracer, region.name), (0.0, np.inf))
+    return bool(low <= region.suv_mean <= high)
+
+
 def implausible(regions: Iterable[ReferenceRegion], tracer: str) -> tuple[Note, ...]:
     """What is remarkable of reference regions: uptake out of the usual, or uneven.
 
@@ -197,10 +203,11 @@ def implausible(regions: Iterable[ReferenceRegion], tracer: str) -> tuple[Note, 
     for region in regions:
         title = titles.get(region.name, region.name)
         low, high = PLAUSIBLE_SUV.get((tracer, region.name), (0.0, np.inf))
-        if not low <= region.suv_mean <= high:
+        if not is_plausible(region, tracer):
             sentence = (
                 f"The reference region in the {title} has an SUVmean of {region.suv_mean:.2f}; {low:g} to "
-                f"{high:g} is usual for this tracer. Check its place, the injected dose and the weight."
+                f"{high:g} is usual for this tracer. It is not used. Check its place, the injected dose "
+                "and the weight."
             )
             notes.append(Note("REFERENCE_IMPLAUSIBLE", sentence))
         if region.name in _EVEN and region.suv_sd > PLAUSIBLE_COV * region.suv_mean:

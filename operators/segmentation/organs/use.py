@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from operators.domain import Claim, Note, Quality, ReferenceRegion, Segmented, Volumes
 from operators.segmentation.organs.find import FoundOrgans
 from operators.segmentation.organs.physiological import BEYOND_ML, Removal, remove_physiological
-from operators.segmentation.organs.references import USUAL, WANTED, implausible, place_references
+from operators.segmentation.organs.references import (
+    USUAL,
+    WANTED,
+    implausible,
+    is_plausible,
+    place_references,
+)
 from operators.segmentation.physiological.sources import FoundPhysiology
 from operators.segmentation.physiological.types import Physiology
 
@@ -50,7 +56,8 @@ def references_in(
     regions, notes = place_references(
         volumes.pet, found.organs, lesions, wanted=wanted, confidence=found.confidence, reasons=found.doubts
     )
-    return regions, (*notes, *implausible(regions, tracer))
+    trusted = tuple(region for region in regions if is_plausible(region, tracer))
+    return trusted, (*notes, *implausible(regions, tracer))
 
 
 def _without(found: FoundOrgans) -> Note:

@@ -76,10 +76,10 @@ def test_uptake_of_the_other_tracer_is_not_disease() -> None:
     ("psma", "fdg_lesions", "correspondences", "value", "reason"),
     [
         ([lesion(1, suv_max=9.0)], [lesion(1)], matched((1, 1)), False, ""),
-        ([lesion(1)], [lesion(1), lesion(2, length_mm=9.9)], (*matched((1, 1)), *gone(2)), False, ""),
+        ([lesion(1)], [lesion(1), lesion(2, length_mm=3.0)], (*matched((1, 1)), *gone(2)), False, ""),
         (
             [lesion(1)],
-            [lesion(1), lesion(2, length_mm=10.0)],
+            [lesion(1), lesion(2, length_mm=3.1)],
             (*matched((1, 1)), *gone(2)),
             None,
             "up to 10 mm",

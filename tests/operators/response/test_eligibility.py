@@ -34,7 +34,7 @@ def test_numbers_of_the_tumour() -> None:
         measured(
             lesion(1, suv_max=20.0, suv_mean=9.0, suv_peak=15.0, volume_ml=10.0),
             lesion(2, suv_max=12.0, suv_mean=6.0, suv_peak=16.0, volume_ml=20.0),
-            lesion(3, suv_max=4.0, suv_mean=3.0, volume_ml=0.1, length_mm=9.0),
+            lesion(3, suv_max=4.0, suv_mean=3.0, volume_ml=0.1, length_mm=3.0),
         )
     )
     assert facts["lesion_count"].value == 3
@@ -45,6 +45,17 @@ def test_numbers_of_the_tumour() -> None:
     assert facts["hottest_suv_peak"].value == 16.0
     assert facts["hottest_sul_peak"].value == pytest.approx(12.8)
     assert facts["lowest_suv_max"].value == 12.0, "the lesion below 10 mm is not measurable"
+
+
+def test_a_lesion_that_may_be_10_mm_long_bounds_the_lowest_uptake() -> None:
+    """Voxels of 4 mm: centres 4 mm apart may be of 10 mm."""
+    sure = lesion(1, suv_max=20.0, length_mm=15.0)
+    [fact] = [
+        each
+        for each in study_facts(measured(sure, lesion(2, suv_max=8.0, length_mm=4.0)))
+        if each.name == "lowest_suv_max"
+    ]
+    assert (fact.value, fact.at_least, fact.at_most) == (None, 8.0, 20.0)
 
 
 def test_nothing_is_said_of_the_tumour_while_uptake_is_not_disease() -> None:
