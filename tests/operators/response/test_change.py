@@ -133,3 +133,11 @@ def test_without_height_only_body_weight_is_compared() -> None:
         assert facts[name].value is None
         assert "need weight, height and sex" in facts[name].reason
     assert facts["hottest_suv_max_change_percent"].value == 0
+
+
+def test_a_single_voxel_has_no_length_to_grow_from() -> None:
+    prior = measured(lesion(1, length_mm=0.0), lesion(2, length_mm=20.0))
+    now = measured(lesion(1, length_mm=8.0), lesion(2, length_mm=25.0))
+    facts = facts_of(now, followed(prior, *matched((1, 1), (2, 2))))
+    longer = next(fact for name, fact in facts.items() if "single voxel" in fact.reason)
+    assert (longer.value, longer.at_least) == (None, 25.0)

@@ -317,7 +317,8 @@ def assess(quantified: Quantified) -> Assessed:
     findings = (
         Finding(
             "recip", "RECIP 1.0", category="PR", meaning="partial response", kind="response",
-            reason="The volume fell by 41.5 %.", facts=(change,), warnings=(caution,), **common,
+            reason="The volume fell by 41.5 %.", facts=(change,), warnings=(caution,),
+            compared_with="1.2.3.0", **common,
         ),
         Finding(
             "vision", "VISION", category=None, meaning="", kind="eligibility",

@@ -140,3 +140,11 @@ def test_a_new_lesion_gets_no_name_that_another_had(make, profile):
     assert names[2].identifier == "Uptake 3"
     alone = identify(Assessed(make()), profile).names
     assert [name.identifier for name in alone.values()] == ["Uptake 1", "Uptake 2"]
+
+
+def test_two_lesions_never_share_a_name(make, profile):
+    """Of two priors that were each processed alone, both have a first lesion."""
+    before = {1: TrackedName("Uptake 1", "2.25.1"), 2: TrackedName("Uptake 1", "2.25.2")}
+    names = identify(Assessed(make(), names=before), profile).names
+    assert [name.identifier for name in names.values()] == ["Uptake 1", "Uptake 1 (2)"]
+    assert [name.uid for name in names.values()] == ["2.25.1", "2.25.2"]

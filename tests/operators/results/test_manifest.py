@@ -204,7 +204,7 @@ def test_what_the_measurements_mean_is_said(make, profile, tmp_path):
     assert prior["registration"]["measures"] == {"error_mm": 2.1}
     assert [each["fate"] for each in prior["correspondences"]] == ["matched", "new"]
     assert [point["volume_ml"] for point in content["trend"]] == [20.0, None]
-    assert (response["kind"], response["compared_with"]) == ("response", None)
+    assert (response["kind"], response["compared_with"]) == ("response", "1.2.3.0")
     given, withheld = content["predictions"]
     assert (given["value"], given["contributions"][0]["amount"]) == (0.25, 0.3)
     assert (withheld["value"], withheld["withheld"]) == (None, "The diagnosis is not known.")

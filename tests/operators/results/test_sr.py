@@ -277,7 +277,7 @@ def test_the_report_says_what_the_measurements_mean(make, profile, tmp_path):
     assert response.ConceptCodeSequence[0].CodeValue == "recip.PR"
     method, grounds = response.ContentSequence
     assert method.ConceptCodeSequence[0].CodeMeaning == "RECIP 1.0"
-    assert "The volume fell by 41.5 %" in grounds.TextValue
+    assert "Compared with the prior study 1.2.3.0. The volume fell by 41.5 %" in grounds.TextValue
     assert "Caution: Uptake times differ by 22 min." in grounds.TextValue
     (vision,) = rows["TM030"]
     assert vision.ConceptCodeSequence[0].CodeValue == "TM032"  # indeterminate, not a category
