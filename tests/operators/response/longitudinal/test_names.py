@@ -8,7 +8,9 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
 from pydicom.sr.codedict import codes
+from pydicom.uid import RLELossless
 
 from operators.domain import (
     Assessed,
@@ -306,3 +308,16 @@ def test_nothing_is_carried_from_a_rejected_registration():
         study((A, 9, 5)), None, None, Registration(False, "", "", np.eye(4)), (), {1: name(1)}
     )
     assert carry_names(study((A, 9, 5)), [rejected]) == {}
+
+
+def test_a_segmentation_that_nothing_decodes_is_noted(tmp_path, profile):
+    prior = build()
+    found = written(tmp_path, profile, prior, NAMES, SrRegion.SEGMENT)
+    segmentation = pydicom.dcmread(tmp_path / "seg.dcm")
+    segmentation.file_meta.TransferSyntaxUID = RLELossless
+    segmentation.PixelData = encapsulate([b"\x09" * 64])
+    segmentation["PixelData"].VR = "OB"
+    segmentation.save_as(tmp_path / "seg.dcm")
+    names, notes = read_names(found, prior)
+    assert names == {}
+    assert "PRIOR_REPORT_UNREADABLE" in {note.code for note in notes}
