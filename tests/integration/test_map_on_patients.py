@@ -154,4 +154,5 @@ def test_whole_body_through_the_command_line(unpacked: Callable[[str], Path], tm
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     assert "CT_ABSENT" in {note["code"] for note in results["notes"]}
-    assert results["totals"]["withheld"]
+    assert {each["organ"] for each in results["removed"]} >= {"brain", "heart", "urinary bladder"}
+    assert 50 < sum(lesion["volume_ml"] for lesion in results["lesions"]) < 80  # the thigh's uptake

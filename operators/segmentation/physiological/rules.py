@@ -303,6 +303,10 @@ def physiology_by_rules(
         free = [basin for basin in free if basin not in own]
         found += bool(own)
     missing = {organ.name: "no rule finds it" for organ in wanted if organ.name not in RULES}
+    if found < ENOUGH_ORGANS:
+        # alone, an organ may be a tumour where the organ would lie: it stays, and is suspected
+        own_values = [_value(place) for place in range(len(wanted))]
+        labels[np.isin(labels, own_values)] += 1
     doubt = "" if found >= ENOUGH_ORGANS else _TOO_FEW
     return _answer(frame.grid.back(labels), wanted, missing, doubt)
 

@@ -42,7 +42,6 @@ def removal_of(volumes):
         pytest.param("fdg", 9003, False, 0.01, id="FDG, phantom"),
         pytest.param("psma", 9003, True, 0.15, id="PSMA, phantom, CT"),
         pytest.param("sstr", 9003, False, 0.05, id="SSTR, phantom"),
-        pytest.param("fapi", 9003, True, 0.05, id="FAPI, phantom, CT"),
         pytest.param("fdg", 9000, False, 0.05, id="FDG"),
         pytest.param("psma", 9002, False, 0.12, id="PSMA"),
         pytest.param("sstr", 9002, True, 0.15, id="SSTR, CT"),
@@ -152,3 +151,13 @@ def test_of_no_crop_anything_is_removed(pet_of, shared_data):
     for archive in archives:
         volumes = study_of(pet_of(f"sts/{archive.name}", "PET/image"), None, "fdg")
         assert removal_of(volumes)[2].removed == (), archive.name
+
+
+def test_one_organ_alone_is_suspected_and_not_removed(make_body):
+    """The bladder of FAPI, or a tumour where a bladder would lie."""
+    volumes, _ = make_body("fapi", 9003, True)
+    mask, physiology, removal = removal_of(volumes)
+    assert physiology.doubt
+    assert removal.removed == ()
+    np.testing.assert_array_equal(removal.mask, mask)
+    assert removal.uncertain
