@@ -101,7 +101,7 @@ def run(
     remove_former_results(output_path)
     try:
         protocols = load_protocols(settings.protocols)
-        rules = load_rules(settings.rules)
+        rules = None if settings.rules is None else load_rules(settings.rules)
     except (ProtocolRefusal, RuleRefusal) as refusal:
         trace.input_refusal = refusal
         return _refuse(trace, versions, settings, output_path)

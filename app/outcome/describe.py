@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from app.outcome.errors import TableRefusal
 from operators.response.prognosis.features import FEATURES
 from operators.response.prognosis.types import Population
-from operators.study.strict_json import JsonFaultError, read_json
+from operators.strict_json import JsonFaultError, read_json
 
 SIZE_LIMIT_BYTES = 2**18
 

@@ -45,6 +45,10 @@ class Algorithm:
     network: NetworkRun | None = None
     """How the network ran; None for methods without one."""
 
+    def value_of(self, parameter: str) -> float | None:
+        """The value that a parameter had; None where the algorithm has none of that name."""
+        return next((each.value for each in self.parameters if each.name == parameter), None)
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkRun:

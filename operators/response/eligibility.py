@@ -101,9 +101,7 @@ def hottest_peak(quantified: Quantified) -> Lesion | None:
 def lowest_suv_seen(quantified: Quantified) -> float | None:
     """SUV from which the segmentation takes voxels wherever they are; None where it has no such threshold."""
     algorithm = quantified.segmented.algorithm
-    if algorithm.name != "fixed_suv":
-        return None
-    return next((each.value for each in algorithm.parameters if each.name == "threshold"), None)
+    return algorithm.value_of("threshold") if algorithm.name == "fixed_suv" else None
 
 
 def _tumour(quantified: Quantified) -> Iterator[Fact]:

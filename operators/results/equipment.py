@@ -10,8 +10,9 @@ from pydicom.dataset import Dataset
 
 from operators.domain import ResultProfile
 from operators.results import codes
-from operators.results.headers import LONG_STRING, SHORT_STRING, clean_text, text_of
+from operators.results.headers import LONG_STRING, SHORT_STRING, text_of
 from operators.results.identity import Identity
+from operators.words import clean_text
 
 
 class DeviceModule(TypedDict):

@@ -6,8 +6,8 @@ from typing import Final
 
 from operators.results import codes
 from operators.results.content import Relation, code, number, plain_text
-from operators.results.headers import clean_text
 from operators.results.summary import Statement
+from operators.words import clean_text
 
 _TEXT_LIMIT: Final = 4096
 

@@ -24,13 +24,13 @@ from operators.results.content import (
 )
 from operators.results.contours import contours
 from operators.results.evaluations import evaluation
-from operators.results.headers import clean_text
 from operators.results.identity import Identity
 from operators.results.seg import SEG_CLASS_UID
 from operators.results.source import plane_reference, reference
 from operators.results.summary import judged
 from operators.results.summary_response import of_lesion
 from operators.results.tracking import parameters_of
+from operators.words import clean_text
 
 
 def measurement_group(assessed: Assessed, lesion: Lesion, identity: Identity, region: SrRegion) -> bytes:

@@ -9,8 +9,9 @@ from pydicom.dataset import Dataset
 from operators.domain import Quantified, ResultProfile
 from operators.results import codes
 from operators.results.equipment import acquisition_equipment, device_module, processing_equipment
-from operators.results.headers import LONG_STRING, clean_text, patient_and_study
+from operators.results.headers import LONG_STRING, patient_and_study
 from operators.results.identity import Identity
+from operators.words import clean_text
 
 
 @dataclass(frozen=True, slots=True)

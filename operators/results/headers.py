@@ -8,7 +8,6 @@ not valid is absent here (type 2 attributes: empty), for a result does not fail 
 from __future__ import annotations
 
 import re
-import unicodedata
 from datetime import date, datetime, time
 from typing import Any
 
@@ -16,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from operators.study.attributes import HOSTILE_INPUT_ERRORS, numbers
+from operators.words import clean_text
 
 CHARACTER_SET = "ISO_IR 192"
 """Of every result: UTF-8 holds whatever name the source had."""
@@ -31,19 +31,6 @@ _DATES = ("PatientBirthDate", "StudyDate")
 _DATE = re.compile(r"\d{8}")
 _TIME = re.compile(r"(\d{2})(\d{2})?(\d{2})?(?:\.(\d{1,6}))?")
 _OFFSET = re.compile(r"[+-]\d{4}")
-
-
-def clean_text(value: object, limit: int) -> str:
-    """Printable text of at most ``limit`` characters.
-
-    Control characters, surrogates and the backslash (which separates values in DICOM) become blanks,
-    runs of blanks one blank.
-    """
-    printable = "".join(
-        " " if character == "\\" or unicodedata.category(character) in {"Cc", "Cs", "Cn"} else character
-        for character in str(value)
-    )
-    return " ".join(printable.split())[:limit].rstrip()
 
 
 def clean_name(value: object) -> str:

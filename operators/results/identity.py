@@ -97,13 +97,15 @@ def _names(assessed: Assessed, digest: str) -> dict[int, TrackedName]:
     before = [assessed.names, *(follow_up.prior_names for follow_up in assessed.follow_ups)]
     taken = {name.identifier for names in before for name in names.values()}
     named: dict[int, TrackedName] = {}
+    given: set[str] = set()
     for number, name in sorted(assessed.names.items()):
-        # two priors that were each processed alone, or two readers, may have used one name twice
-        again = (f"{name.identifier[:56]} ({time})" for time in count(2))
-        given = {each.identifier for each in named.values()}
         identifier = name.identifier
+        # two priors that were each processed alone, or two readers, may have used one name twice
         if identifier in given:
-            identifier = next(each for each in again if each not in taken | given)
+            again = (f"{identifier[:56]} ({time})" for time in count(2))
+            identifier = next(each for each in again if each not in taken)
+        given.add(identifier)
+        taken.add(identifier)
         named[number] = replace(name, identifier=identifier)
     for lesion in assessed.quantified.lesions:
         if lesion.number not in named:

@@ -78,8 +78,7 @@ def removed_content(region: RemovedUptake) -> Json:
         "organ": region.organ,
         "volume_ml": number(region.volume_ml),
         "suv_max_g_ml": number(region.suv_max),
-        "box_zyx": [[side.start, side.stop] for side in region.box],
-        "runs": _runs(region.mask),
+        **_drawn(region),
     }
 
 
@@ -88,9 +87,13 @@ def uncertain_content(region: UncertainRegion) -> Json:
     return {
         "organ": region.organ,
         "reason": region.reason,
-        "box_zyx": [[side.start, side.stop] for side in region.box],
-        "runs": _runs(region.mask),
+        **_drawn(region),
     }
+
+
+def _drawn(region: RemovedUptake | UncertainRegion) -> Json:
+    """Where a region lies, voxel by voxel."""
+    return {"box_zyx": [[side.start, side.stop] for side in region.box], "runs": _runs(region.mask)}
 
 
 def _runs(mask: NDArray[np.bool_]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from operators.domain import (
     Assessed,
     Correspondence,
     Fact,
     Finding,
     FollowUp,
+    Note,
     Prediction,
     Registration,
     TimePoint,
@@ -56,7 +59,7 @@ def _finding(finding: Finding) -> Json:
         "criterion": finding.criterion,
         "citation": finding.citation,
         "verification": finding.verification,
-        "warnings": [{"code": note.code, "sentence": note.sentence} for note in finding.warnings],
+        "warnings": _cautions(finding.warnings),
     }
 
 
@@ -73,8 +76,12 @@ def _follow_up(follow_up: FollowUp) -> Json:
         "tlg_g": number(prior.totals.tlg_g),
         "registration": _registration(follow_up.registration),
         "correspondences": [_correspondence(each) for each in follow_up.correspondences],
-        "notes": [{"code": note.code, "sentence": note.sentence} for note in follow_up.notes],
+        "notes": _cautions(follow_up.notes),
     }
+
+
+def _cautions(notes: Iterable[Note]) -> list[Json]:
+    return [{"code": note.code, "sentence": note.sentence} for note in notes]
 
 
 def _time_point(point: TimePoint) -> Json:

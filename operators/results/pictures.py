@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from operators.domain import (
+    Box,
     Geometry,
     Lesion,
     Quantified,
@@ -71,10 +72,10 @@ def projections(quantified: Quantified) -> Image.Image:
     pixel_mm = _pixel_mm(*(side for view in views for side in _extent_mm(pet.geometry, view)))
     panels = []
     for view in views:
-        grey = _inverted_grey(view.arrange(maximum_projection(pet, view.through)))
-        panel = _enlarged(grey, view, pixel_mm).convert("RGB")
+        grey = inverted_grey(view.arrange(maximum_projection(pet, view.through)))
+        panel = enlarged(grey, view, pixel_mm).convert("RGB")
         for lesion in quantified.lesions:
-            _outline(panel, lesion, _silhouette(lesion, view, pet.geometry), view, pixel_mm)
+            _outline(panel, lesion, silhouette(lesion.box, lesion.mask, view, pet.geometry), view, pixel_mm)
         panels.append(panel)
     return _captioned(_side_by_side(panels), "MIP, coronal and sagittal", _greys)
 
@@ -86,7 +87,7 @@ def axial_slice(quantified: Quantified, lesion: Lesion) -> Image.Image:
     view = view_along(geometry, 2)
     index = lesion.suv_max_index[view.through]
     pixel_mm = _pixel_mm(*_extent_mm(geometry, view))
-    grey = _enlarged(_inverted_grey(view.arrange(_plane(volumes.pet, view.through, index))), view, pixel_mm)
+    grey = enlarged(inverted_grey(view.arrange(plane(volumes.pet, view.through, index))), view, pixel_mm)
     picture = grey.convert("RGB")
     if volumes.ct is not None:
         picture = _fused(grey, _ct_plane(volumes.ct, geometry, view, index, grey.size))
@@ -146,14 +147,16 @@ def _nearest_axes(directions: NDArray[np.float64]) -> tuple[int, int, int]:
     )
 
 
-def _plane(volume: Volume, axis: int, index: int) -> NDArray[np.float64]:
+def plane(volume: Volume, axis: int, index: int) -> NDArray[np.float64]:
+    """The values of one plane across an array axis."""
     box = tuple(slice(index, index + 1) if place == axis else slice(None) for place in range(3))
     return volume.values((box[0], box[1], box[2])).squeeze(axis=axis)
 
 
-def _silhouette(lesion: Lesion, view: View, geometry: Geometry) -> NDArray[np.bool_]:
-    crop: NDArray[np.bool_] = np.logical_or.reduce(lesion.mask, axis=view.through)
-    return _on_grid(crop, lesion, view, geometry)
+def silhouette(box: Box, mask: NDArray[np.bool_], view: View, geometry: Geometry) -> NDArray[np.bool_]:
+    """A region's shadow along a view, in the whole plane, as the picture shows it."""
+    crop: NDArray[np.bool_] = np.logical_or.reduce(mask, axis=view.through)
+    return _on_grid(crop, box, view, geometry)
 
 
 def _section(lesion: Lesion, view: View, geometry: Geometry, index: int) -> NDArray[np.bool_]:
@@ -161,18 +164,19 @@ def _section(lesion: Lesion, view: View, geometry: Geometry, index: int) -> NDAr
     if not side.start <= index < side.stop:
         return np.zeros((1, 1), bool)
     crop = np.moveaxis(lesion.mask, view.through, 0)[index - side.start]
-    return _on_grid(crop, lesion, view, geometry)
+    return _on_grid(crop, lesion.box, view, geometry)
 
 
-def _on_grid(crop: NDArray[np.bool_], lesion: Lesion, view: View, geometry: Geometry) -> NDArray[np.bool_]:
-    """A lesion's flat mask in the whole plane, as the picture shows it."""
+def _on_grid(crop: NDArray[np.bool_], box: Box, view: View, geometry: Geometry) -> NDArray[np.bool_]:
+    """A region's flat mask in the whole plane, as the picture shows it."""
     kept = [place for place in range(3) if place != view.through]
-    plane = np.zeros([geometry.shape[place] for place in kept], bool)
-    plane[lesion.box[kept[0]], lesion.box[kept[1]]] = crop
-    return view.arrange(plane).astype(bool)
+    whole = np.zeros([geometry.shape[place] for place in kept], bool)
+    whole[box[kept[0]], box[kept[1]]] = crop
+    return view.arrange(whole).astype(bool)
 
 
-def _inverted_grey(suv: NDArray[np.generic]) -> NDArray[np.uint8]:
+def inverted_grey(suv: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """SUV from 0 to :data:`SUV_WINDOW` as white to black."""
     shade = 255.0 - np.clip(suv.astype(np.float32), 0, SUV_WINDOW) * (255.0 / SUV_WINDOW)
     return shade.astype(np.uint8)
 
@@ -185,7 +189,8 @@ def _pixel_mm(*sides_mm: float) -> float:
     return max(max(sides_mm) / _LARGEST_SIDE_PX, _SMALLEST_PIXEL_MM)
 
 
-def _enlarged(grey: NDArray[np.uint8], view: View, pixel_mm: float) -> Image.Image:
+def enlarged(grey: NDArray[np.uint8], view: View, pixel_mm: float) -> Image.Image:
+    """A plane in square pixels of a size."""
     rows, columns = grey.shape
     size = (max(1, round(columns * view.column_mm / pixel_mm)), max(1, round(rows * view.row_mm / pixel_mm)))
     return Image.fromarray(np.ascontiguousarray(grey)).resize(size, Image.Resampling.BILINEAR)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from operators.domain import Geometry, ReferenceRegion, Volume, Volumes
 from operators.results.contours import outlines
-from operators.results.pictures import View, view_along
+from operators.results.pictures import View, enlarged, plane, view_along
 from operators.segmentation.organs.references import region_mask
 
 SUV_WINDOWS: Final = 2.0
@@ -88,13 +88,12 @@ def _caption(region: ReferenceRegion) -> str:
 def _panel(pet: Volume, region: ReferenceRegion, mask: NDArray[np.bool_], view: View) -> Image.Image:
     """One slice through the region's centre, PET in inverted grey, with the region's outline."""
     index = _index(region, pet.geometry)[view.through]
-    suv = np.asarray(view.arrange(_slice(pet, view.through, index)), np.float64)
+    suv = np.asarray(view.arrange(plane(pet, view.through, index)), np.float64)
     limit = max(SUV_WINDOWS * region.suv_mean, 1e-6)
     grey = (255 - np.clip(suv / limit, 0, 1) * 255).astype(np.uint8)
     height_mm, width_mm = grey.shape[0] * view.row_mm, grey.shape[1] * view.column_mm
     pixel_mm = max(height_mm, width_mm) / _HEIGHT_PX
-    size = (max(1, round(width_mm / pixel_mm)), max(1, round(height_mm / pixel_mm)))
-    panel = Image.fromarray(np.ascontiguousarray(grey)).resize(size, Image.Resampling.BILINEAR).convert("RGB")
+    panel = enlarged(grey, view, pixel_mm).convert("RGB")
     draw = ImageDraw.Draw(panel)
     scale = np.array([view.column_mm, view.row_mm]) / pixel_mm
     outlined = view.arrange(np.take(mask, index, axis=view.through)).astype(bool)
@@ -108,8 +107,3 @@ def _index(region: ReferenceRegion, geometry: Geometry) -> tuple[int, int, int]:
     place = np.rint(geometry.to_index(np.array(region.centre_lps_mm)[None])[0]).astype(int)
     z, y, x = np.clip(place, 0, np.array(geometry.shape) - 1).tolist()
     return z, y, x
-
-
-def _slice(pet: Volume, axis: int, index: int) -> NDArray[np.float64]:
-    z, y, x = (slice(index, index + 1) if place == axis else slice(None) for place in range(3))
-    return pet.values((z, y, x)).squeeze(axis=axis)

@@ -15,7 +15,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from operators.domain import Box, Segmented, Volume
 from operators.results.contours import outlines
-from operators.results.pictures import SUV_WINDOW, View, maximum_projection, view_along
+from operators.results.pictures import (
+    View,
+    enlarged,
+    inverted_grey,
+    maximum_projection,
+    silhouette,
+    view_along,
+)
 from operators.segmentation.components import find_components
 
 _HEIGHT_PX: Final = 560
@@ -97,29 +104,16 @@ def _legend(segmented: Segmented) -> Iterator[tuple[_Style | None, str]]:
 
 
 def _panel(pet: Volume, layers: Iterable[_Layer], view: View) -> Image.Image:
-    suv = view.arrange(maximum_projection(pet, view.through)).astype(np.float32)
-    grey = (255.0 - np.clip(suv, 0, SUV_WINDOW) * (255.0 / SUV_WINDOW)).astype(np.uint8)
-    rows, columns = grey.shape
-    pixel_mm = rows * view.row_mm / _HEIGHT_PX
-    size = (max(1, round(columns * view.column_mm / pixel_mm)), _HEIGHT_PX)
-    scaled = Image.fromarray(np.ascontiguousarray(grey)).resize(size, Image.Resampling.BILINEAR)
-    panel = scaled.convert("RGB")
+    grey = inverted_grey(view.arrange(maximum_projection(pet, view.through)))
+    pixel_mm = len(grey) * view.row_mm / _HEIGHT_PX
+    panel = enlarged(grey, view, pixel_mm).convert("RGB")
     draw = ImageDraw.Draw(panel)
     scale = np.array([view.column_mm, view.row_mm]) / pixel_mm
     for style, regions in layers:
-        for region in regions:
-            for polyline in outlines(_silhouette(region, view, pet)):
+        for box, mask in regions:
+            for polyline in outlines(silhouette(box, mask, view, pet.geometry)):
                 _line(draw, [(float(x), float(y)) for x, y in polyline * scale], style)
     return panel
-
-
-def _silhouette(region: _Region, view: View, pet: Volume) -> NDArray[np.bool_]:
-    """A region's flat mask in the whole plane, as the picture shows it."""
-    box, mask = region
-    kept = [axis for axis in range(3) if axis != view.through]
-    plane = np.zeros([pet.geometry.shape[axis] for axis in kept], np.bool_)
-    plane[box[kept[0]], box[kept[1]]] = mask.any(view.through)
-    return view.arrange(plane).astype(np.bool_)
 
 
 def _line(draw: ImageDraw.ImageDraw, points: list[tuple[float, float]], style: _Style) -> None:

@@ -33,7 +33,7 @@ from operators.results.encoding import (
 from operators.results.files import write_instance
 from operators.results.frames import Frame, frames_of, packed, packed_length
 from operators.results.head import ResultInstance, head
-from operators.results.headers import LONG_STRING, clean_text, text_of
+from operators.results.headers import LONG_STRING, text_of
 from operators.results.identity import Identity, identify
 from operators.results.source import (
     decimals,
@@ -43,6 +43,7 @@ from operators.results.source import (
     references,
 )
 from operators.results.tracking import PALETTE_RGB, colour_of, parameters_of
+from operators.words import clean_text
 
 SEG_CLASS_UID: Final = "1.2.840.10008.5.1.4.1.1.66.4"
 

@@ -40,7 +40,6 @@ from operators.results.evaluations import evaluation
 from operators.results.files import write_instance
 from operators.results.groups import measurement_group
 from operators.results.head import ResultInstance, head
-from operators.results.headers import clean_text
 from operators.results.identity import Identity, identify
 from operators.results.seg import SEG_CLASS_UID
 from operators.results.source import (
@@ -50,6 +49,7 @@ from operators.results.source import (
     unique_instances,
 )
 from operators.results.summary import statements
+from operators.words import clean_text
 
 SR_CLASS_UID: Final = "1.2.840.10008.5.1.4.1.1.88.34"
 """Comprehensive 3D SR."""

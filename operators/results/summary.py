@@ -124,8 +124,7 @@ def impression(quantified: Quantified) -> str:
 
 def _of_size(quantified: Quantified) -> str:
     """The volume below which the method leaves regions out: without it, the negative would be false."""
-    parameters = {p.name: p.value for p in quantified.segmented.algorithm.parameters}
-    smallest_ml = parameters.get("min_volume_ml", 0.0)
+    smallest_ml = quantified.segmented.algorithm.value_of("min_volume_ml") or 0.0
     return f" of at least {smallest_ml:g} ml" if smallest_ml > 0 else ""
 
 

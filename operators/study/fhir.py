@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from operators.domain import Code, Fact, FhirFile, Note, Study
+from operators.strict_json import JsonFaultError, read_json
 from operators.study.attributes import day, stated, study_day
 from operators.study.diseases import DISEASES, disease_of
 from operators.study.fhir_types import (
@@ -32,7 +33,6 @@ from operators.study.fhir_types import (
     Resource,
 )
 from operators.study.headers import FHIR_FILE
-from operators.study.strict_json import JsonFaultError, read_json
 
 SIZE_LIMIT_BYTES = 16 * 2**20
 MOST_ENTRIES = 20_000

@@ -21,9 +21,9 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from operators.domain import Code, Correction, Destination, Job, SrRegion, SupersededResult
 from operators.errors import InputRefusal
+from operators.strict_json import JsonFaultError, pointer_of, read_json
 from operators.study.diseases import disease_of
 from operators.study.headers import JOB_FILE
-from operators.study.strict_json import JsonFaultError, read_json
 
 SIZE_LIMIT_BYTES = 2**20
 EARLIEST_YEAR, LATEST_YEAR = 1900, 2200
@@ -56,7 +56,7 @@ def read_job(root: Path) -> Job:
         raise _invalid("", str(fault)) from fault
     error = best_match(_validator().iter_errors(content))
     if error is not None:
-        raise _invalid(_pointer(error), _fault(error))
+        raise _invalid(pointer_of(error), _fault(error))
     return _job(content)
 
 
@@ -64,12 +64,6 @@ def read_job(root: Path) -> Job:
 def _validator() -> Draft202012Validator:
     schema = json.loads(files(__package__).joinpath("job.schema.json").read_text(encoding="utf-8"))
     return Draft202012Validator(schema)
-
-
-def _pointer(error: ValidationError) -> str:
-    """Return the JSON pointer of the value at fault."""
-    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in error.absolute_path)
-    return "".join(f"/{part}" for part in parts)
 
 
 def _fault(error: ValidationError) -> str:

@@ -20,7 +20,8 @@ from app.gateway.delivery.sending import Instance, read_instance
 from operators.results import codes
 from operators.results.encoding import elements_of, part_10_header
 from operators.results.files import write_atomically
-from operators.results.headers import LONG_STRING, clean_text, patient_and_study, text_of
+from operators.results.headers import LONG_STRING, patient_and_study, text_of
+from operators.words import clean_text
 
 MANUFACTURER: Final = "theramap"
 

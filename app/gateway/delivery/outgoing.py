@@ -22,8 +22,9 @@ from app.jobs.exchange import Exchange, ExchangeError
 from app.jobs.ledger import Ledger
 from app.jobs.records.transitions import delivery_id
 from app.jobs.tables import DeliveryKind, JobState
-from operators.results.headers import clean_name, clean_text
+from operators.results.headers import clean_name
 from operators.study.part10 import DamagedFileError, read_part10
+from operators.words import clean_text
 
 
 class HeldUpError(Exception):

@@ -13,7 +13,7 @@ from app.gateway.delivery.document import document_head, language_item, set_cont
 from app.gateway.delivery.sending import Instance
 from app.jobs.tables import JobState
 from operators.results import codes
-from operators.results.headers import clean_text
+from operators.words import clean_text
 
 OUTCOMES: Final = {
     JobState.REFUSED: "theramap did not produce results for this study: the study was refused.",

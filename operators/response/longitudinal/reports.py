@@ -21,8 +21,9 @@ from pydicom.dataset import Dataset
 
 from operators.domain import Instance, Study, Volumes
 from operators.response.longitudinal.outline import fill, polygon_of
-from operators.results.headers import clean_text
 from operators.study.attributes import HOSTILE_INPUT_ERRORS, items, number, numbers, text
+from operators.volume.pixels import DECODER_ERRORS
+from operators.words import clean_text
 
 REPORT_CLASSES = frozenset({uid.EnhancedSRStorage, uid.ComprehensiveSRStorage, uid.Comprehensive3DSRStorage})
 SEGMENTATION_CLASSES = frozenset({uid.SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"})
@@ -311,7 +312,7 @@ def _read_segments(path: Path, wanted: set[int]) -> dict[int, Points] | None:
         if min(frames, rows, columns) < 1 or frames * rows * columns > SEGMENTATION_VOXELS:
             return None
         pixels = dataset.pixel_array.reshape(frames, rows, columns)
-    except (*HOSTILE_INPUT_ERRORS, RuntimeError):  # RuntimeError: no decoder can read the pixels
+    except DECODER_ERRORS:
         return None
     label_map = text(dataset, "SegmentationType") == "LABELMAP"
     parts: dict[int, list[Points]] = {segment: [] for segment in wanted}

@@ -19,7 +19,7 @@ from operators.response.prognosis.form import OUTCOME_FILE, model_of
 from operators.response.prognosis.network import check_network
 from operators.response.prognosis.types import File, OutcomeModel
 from operators.segmentation.package.read import sha256_of
-from operators.study.strict_json import JsonFaultError, read_json
+from operators.strict_json import JsonFaultError, pointer_of, read_json
 
 SIZE_LIMIT_BYTES = 2**20
 
@@ -77,7 +77,7 @@ def _read(folder: Path) -> OutcomeModel:
         raise _invalid(folder, f"{OUTCOME_FILE} cannot be used: {error}") from error
     first = next(iter(_validator().iter_errors(content)), None)
     if first is not None:
-        pointer = "".join(f"/{part}" for part in first.absolute_path) or "the whole"
+        pointer = pointer_of(first) or "the whole"
         raise _invalid(folder, f"{pointer} of {OUTCOME_FILE}: {first.message[:200]}")
     model = model_of(content, folder)
     if model.name != folder.name:

@@ -12,7 +12,7 @@ from operators.response.prognosis.form import CARD_FILE, OUTCOME_FILE, content_o
 from operators.response.prognosis.read import SIZE_LIMIT_BYTES, read_model
 from operators.response.prognosis.types import File, OutcomeModel
 from operators.segmentation.package.read import sha256_of
-from operators.study.strict_json import JsonFaultError, read_json
+from operators.strict_json import JsonFaultError, read_json
 
 
 def file_of(folder: Path, path: str) -> File:

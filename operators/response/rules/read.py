@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.exceptions import best_match
 
 from operators.response.rules.check import check_consistent
 from operators.response.rules.errors import RuleRefusal
@@ -34,6 +34,7 @@ from operators.response.rules.types import (
     Statement,
     Threshold,
 )
+from operators.strict_json import pointer_of
 
 SIZE_LIMIT_BYTES = 2**18
 FILE_LIMIT = 200
@@ -85,7 +86,7 @@ def read_rule(path: Path) -> Rule:
     content = _parse(path)
     error = best_match(_validator().iter_errors(content))
     if error is not None:
-        raise RuleRefusal(path.name, _pointer(error), error.message[:200])
+        raise RuleRefusal(path.name, pointer_of(error) or WHOLE, error.message[:200])
     rule = _rule(content)
     for place, fault in check_consistent(rule):
         raise RuleRefusal(path.name, place, fault)
@@ -143,10 +144,6 @@ def _check_plain(content: Any, levels: int) -> None:
 def _validator() -> Draft202012Validator:
     schema = files("operators.response.rules").joinpath("rule.schema.json").read_text(encoding="utf-8")
     return Draft202012Validator(json.loads(schema))
-
-
-def _pointer(error: ValidationError) -> str:
-    return "".join(f"/{part}" for part in error.absolute_path) or WHOLE
 
 
 def _rule(content: Mapping[str, Any]) -> Rule:

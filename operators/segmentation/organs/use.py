@@ -91,7 +91,8 @@ def without_physiological(segmented: Segmented, found: FoundPhysiology) -> Segme
         return replace(segmented, notes=(*notes, _not_removed(found.reason)))
     physiology = found.physiology
     wanted = segmented.volumes.selection.protocol.physiological
-    removal = remove_physiological(segmented.volumes.pet, segmented.mask, physiology, _smallest_ml(segmented))
+    smallest_ml = segmented.algorithm.value_of("min_volume_ml") or 0.0
+    removal = remove_physiological(segmented.volumes.pet, segmented.mask, physiology, smallest_ml)
     undecided = not wanted or physiology.unaccounted or removal.undecided or physiology.doubt
     return replace(
         segmented,
@@ -107,11 +108,6 @@ def without_physiological(segmented: Segmented, found: FoundPhysiology) -> Segme
             *_removal_notes(removal),
         ),
     )
-
-
-def _smallest_ml(segmented: Segmented) -> float:
-    parameters = {parameter.name: parameter.value for parameter in segmented.algorithm.parameters}
-    return parameters.get("min_volume_ml", 0.0)
 
 
 def _without_dice(quality: Quality | None) -> Quality | None:

@@ -21,6 +21,7 @@ from operators.segmentation.package.errors import PackageError
 from operators.segmentation.package.form import MODEL_FILE, NAME, package_of
 from operators.segmentation.package.onnx_check import check_onnx
 from operators.segmentation.package.types import File, Package, Stage
+from operators.strict_json import pointer_of
 
 SIZE_LIMIT_BYTES = 4 * 2**20
 DEPTH_LIMIT = 32
@@ -57,7 +58,9 @@ def _read(folder: Path, verify: bool) -> Package:
     name = _name(folder, content)
     error = best_match(_validator().iter_errors(content))
     if error is not None:
-        raise PackageError(name, "MODEL_INVALID", f"{_pointer(error)} of model.json: {_fault(error)}.")
+        raise PackageError(
+            name, "MODEL_INVALID", f"{pointer_of(error) or 'the whole'} of model.json: {_fault(error)}."
+        )
     package = package_of(content, folder)
     check_consistent(package)
     for file in files_of(package):
@@ -143,12 +146,6 @@ def _name(folder: Path, content: Any) -> str:
 def _validator() -> Draft202012Validator:
     schema = json.loads(files(__package__).joinpath("model.schema.json").read_text(encoding="utf-8"))
     return Draft202012Validator(schema)
-
-
-def _pointer(error: ValidationError) -> str:
-    """Return the JSON pointer of the value at fault."""
-    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in error.absolute_path)
-    return "".join(f"/{part}" for part in parts) or "the whole"
 
 
 def _fault(error: ValidationError) -> str:

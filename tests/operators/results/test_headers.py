@@ -12,12 +12,12 @@ from pydicom.tag import Tag
 
 from operators.results.headers import (
     clean_name,
-    clean_text,
     date_of,
     numbers_of,
     parse_time,
     patient_and_study,
 )
+from operators.words import clean_text
 
 
 @given(st.text(), st.integers(1, 64))

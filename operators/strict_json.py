@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jsonschema.exceptions import ValidationError
+
 
 class JsonFaultError(ValueError):
     """A file cannot be used as JSON; the text says why, as a clause about the file."""
@@ -41,6 +43,12 @@ def read_json(path: Path, most_bytes: int) -> Any:
     except (ValueError, RecursionError) as error:
         raise JsonFaultError(f"it is not valid JSON ({str(error)[:100]})") from error
     return content
+
+
+def pointer_of(error: ValidationError) -> str:
+    """The JSON pointer (RFC 6901) of the value that a schema faults; empty for the whole."""
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in error.absolute_path)
+    return "".join(f"/{part}" for part in parts)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
