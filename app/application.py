@@ -45,7 +45,7 @@ class TheramapApplication(Application):
     method : str or None
         Segmentation method in place of the job's and the protocol's.
     writers : mapping of str to callable
-        The results to write, by operator name: :data:`WRITERS` or some of them.
+        What can be written, by operator name: :data:`WRITERS` or some of them. Each writes what is wanted.
     trace : Trace
         Takes times and outcomes.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app.models.folder import models_folder
 from app.settings import Settings
-from operators.domain import ResultProfile, RunFacts
+from operators.domain import ResultKind, ResultProfile, RunFacts
 from operators.errors import InputRefusal, ProtocolRefusal
 from operators.segmentation.site import SegmentationSite
 from operators.trace import Listener, Trace, peak_memory_mib
@@ -92,6 +92,7 @@ def run(
         device_serial_number=settings.device_serial_number,
         seg_series_number=settings.seg_series_number,
         sr_series_number=settings.sr_series_number,
+        results=default_results(settings),
     )
     output_path.mkdir(parents=True, exist_ok=True)
     if output_path.resolve() == input_path.resolve():
@@ -123,7 +124,7 @@ def run(
         site=site,
         practice=practice,
         method=method,
-        writers={"seg": WRITERS["seg"], **{name: WRITERS[name] for name in settings.results}},
+        writers=WRITERS,
         trace=trace,
     )
     # What the imports have left would be looked through at each collection: half the time of loading.
@@ -145,6 +146,12 @@ def _refuse(
     facts = RunFacts(versions, settings.device, trace.timings_s(output_path), peak_memory_mib())
     write_input_refusal(trace.input_refusal, facts, output_path)
     return ExitCode.REFUSED, trace
+
+
+def default_results(settings: Settings) -> frozenset[ResultKind]:
+    """What is written for a destination that does not say what it wants."""
+    named = {"picture" if name == "pictures" else name for name in settings.results}
+    return frozenset({ResultKind.SEG, *map(ResultKind, named)})
 
 
 def segmentation_site(settings: Settings, models: Path | None = None) -> SegmentationSite:

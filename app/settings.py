@@ -27,6 +27,11 @@ from operators.segmentation.engines.names import EngineName, Precision
 SETTINGS_VARIABLE = "THERAMAP_SETTINGS"
 
 
+Result = Literal[
+    "sr", "regions", "key_images", "rtstruct", "pdf", "parametric_map", "fhir", "hl7", "pictures"
+]
+
+
 class Models(BaseModel):
     """Which models run, and how."""
 
@@ -68,8 +73,9 @@ class Settings(BaseSettings):
     device_serial_number: str = Field(default="none", min_length=1, max_length=64)
     seg_series_number: int = Field(default=9301, ge=1, le=2**31 - 1)
     sr_series_number: int = Field(default=9302, ge=1, le=2**31 - 1)
-    results: tuple[Literal["sr", "pictures"], ...] = ("sr", "pictures")
-    """Which results are written beside the SEG and results.json."""
+    results: tuple[Result, ...] = ("sr", "pictures")
+    """Which results are written beside the SEG and results.json, but for a destination that says itself what
+    it wants; pictures are files beside the others and go to no destination."""
     models: Models = Models()
     """Models: lesions, organs, and what computes them."""
     scanners: Scanners = ()

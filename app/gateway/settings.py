@@ -107,6 +107,10 @@ class LocalAe(_Section):
     """Whether a refused or parked study gets a short report in its destinations."""
 
 
+Instances = Literal["seg", "sr", "regions", "key_images", "rtstruct", "pdf", "parametric_map"]
+"""Results that are DICOM instances."""
+
+
 class DicomWeb(_Section):
     """The DICOMweb services of a remote (QIDO-RS, WADO-RS, STOW-RS below one address)."""
 
@@ -145,8 +149,13 @@ class Remote(_Section):
     tls: Tls | None = None
     dicomweb: DicomWeb | None = None
     deliver: Literal["c-store", "stow"] = "c-store"
-    results: tuple[Literal["seg", "sr"], ...] = ("seg", "sr")
+    results: tuple[Instances, ...] = ("seg", "sr")
+    seg_form: Literal["binary", "labelmap", "fractional"] = "binary"
     sr_region: Literal["image", "segment"] = "image"
+    language: Literal["en", "de", "fr", "es"] = "en"
+    """Of theramap's own phrases in reports and pictures."""
+    burned_in: Literal["none", "id", "name"] = "none"
+    """What the pixels of key images and the pages of a PDF may say of who the patient is."""
     commitment: bool = True
     """Whether it is asked to commit to keep what it was sent (PS3.4 J)."""
     commitment_timeout_s: Seconds = 300

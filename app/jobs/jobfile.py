@@ -12,25 +12,42 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from app.gateway.settings import Gateway, LocalAe
-from operators.domain import SrRegion
+from app.gateway.settings import Gateway, LocalAe, Remote
 from operators.results.sr import SR_CLASS_UID
 from operators.study.headers import JOB_FILE
 
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}
 
 
-def sr_regions(gateway: Gateway, ae: LocalAe) -> tuple[SrRegion, ...]:
-    """Return the forms of the report that the destinations of an AE title want; one if none does."""
+def form_of(remote: Remote) -> str:
+    """Return the name of the form in which a remote wants its results.
+
+    Remotes that want one form alike are one destination of the MAP: results do not depend on what a site
+    calls its systems.
+    """
+    return f"{remote.seg_form}-{remote.sr_region}-{remote.language}-{remote.burned_in}"
+
+
+def destinations(gateway: Gateway, ae: LocalAe) -> list[dict[str, object]]:
+    """Return the destinations of ``job.json``: one for each form that the remotes of an AE title want."""
     remotes = [remote for name in ae.destinations if (remote := gateway.remote(name)) is not None]
-    wanted = {SrRegion(remote.sr_region) for remote in remotes if "sr" in remote.results}
-    return tuple(region for region in SrRegion if region in wanted) or (SrRegion.IMAGE,)
+    wanted: dict[str, list[Remote]] = {}
+    for remote in sorted(remotes, key=form_of):
+        wanted.setdefault(form_of(remote), []).append(remote)
+    return [
+        {
+            "name": form,
+            "results": sorted({kind for remote in alike for kind in remote.results}),
+            **{name: getattr(alike[0], name) for name in ("seg_form", "sr_region", "language", "burned_in")},
+        }
+        for form, alike in wanted.items()
+    ]
 
 
 def job_content(
     job: Row[Any],
     ae: LocalAe,
-    regions: Iterable[SrRegion],
+    destinations: Sequence[dict[str, object]],
     priors: Sequence[str] = (),
     superseded: Iterable[Row[Any]] = (),
 ) -> dict[str, object]:
@@ -42,9 +59,8 @@ def job_content(
         The job's record.
     ae : LocalAe
         The AE title it came to.
-    regions : iterable of SrRegion
-        Forms of the report. Each is a destination by its own name: results do not depend on what a site
-        calls its systems.
+    destinations : sequence of dict
+        See :func:`destinations`; none: the site's default is written.
     priors : sequence of str
         Study Instance UIDs of earlier studies in the folder.
     superseded : iterable of Row
@@ -60,8 +76,9 @@ def job_content(
         "schema_version": "1",
         "time": job.time,
         "current": [job.study_instance_uid],
-        "destinations": [{"name": str(region), "sr_region": str(region)} for region in regions],
     }
+    if destinations:
+        content["destinations"] = list(destinations)
     if priors:
         content["priors"] = sorted(priors)
     reports = [row for row in superseded if row.sop_class_uid == SR_CLASS_UID]

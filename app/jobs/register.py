@@ -12,16 +12,32 @@ from pathlib import Path
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, dcmread, uid
 from pydicom.errors import InvalidDicomError
 
 from app.jobs.records.new import NewResult
 from app.jobs.tables import JobState
 from operators.results.manifest import FILE_NAME
-from operators.results.seg import SEG_CLASS_UID
 from operators.results.sr import SR_CLASS_UID
 
-EXPECTED_CLASSES: Final = {"seg": SEG_CLASS_UID, "sr": SR_CLASS_UID}
+_SEGMENTATIONS: Final = frozenset({uid.SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"})
+"""The second: Label Map Segmentation Storage."""
+EXPECTED_CLASSES: Final = {
+    "seg": _SEGMENTATIONS,
+    "sr": frozenset({SR_CLASS_UID}),
+    "regions": _SEGMENTATIONS,
+    "key_images": frozenset(
+        {
+            uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+            uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+            uid.KeyObjectSelectionDocumentStorage,
+        }
+    ),
+    "rtstruct": frozenset({uid.RTStructureSetStorage}),
+    "pdf": frozenset({uid.EncapsulatedPDFStorage}),
+    "parametric_map": frozenset({uid.ParametricMapStorage}),
+}
+"""By kind of result; other kinds are no instances."""
 PATIENT: Final = ("PatientID", "PatientName", "PatientBirthDate")
 IDENTITY: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", *PATIENT)
 ESSENCE_FILE: Final = "essence.txt"
@@ -137,7 +153,7 @@ def _results(folder: Path, manifest: Mapping[str, Any], study_instance_uid: str)
             raise _invalid("a file is not as it was written")
         header = _header(path)
         stated = {name: _text(header, name) for name in IDENTITY}
-        if stated["SOPClassUID"] != EXPECTED_CLASSES[entry["kind"]]:
+        if stated["SOPClassUID"] not in EXPECTED_CLASSES[entry["kind"]]:
             raise _invalid("an instance has another SOP class than expected")
         if stated["SOPInstanceUID"] != entry["sop_instance_uid"]:
             raise _invalid("an instance has another UID than listed")

@@ -23,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.gateway.settings import Gateway, LocalAe
 from app.jobs.exchange import Exchange, ExchangeError
-from app.jobs.jobfile import assemble, job_content, sr_regions
+from app.jobs.jobfile import assemble, destinations, job_content
 from app.jobs.launch import Activity
 from app.jobs.ledger import Ledger
 from app.jobs.patience import is_away, patiently
@@ -195,7 +195,7 @@ class Studies:
             folder.mkdir()
             priors = self._fetch_priors(ae, files, folder)
         earlier = self._ledger.results.current(row.study_key, before_revision=row.revision)
-        content = job_content(row, ae, sr_regions(self._gateway, ae), priors, earlier)
+        content = job_content(row, ae, destinations(self._gateway, ae), priors, earlier)
         source = assemble(scratch / "input", files, folder if priors else None, content)
         known = None
         if row.origin == "arrival":

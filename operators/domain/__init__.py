@@ -8,7 +8,16 @@ C.7.6.2.1.1).
 """
 
 from operators.domain.common import Box, Code, Note
-from operators.domain.job import Correction, Destination, Job, SrRegion, SupersededResult
+from operators.domain.job import (
+    BurnedIn,
+    Correction,
+    Destination,
+    Job,
+    Language,
+    SegForm,
+    SrRegion,
+    SupersededResult,
+)
 from operators.domain.quantification import (
     Lesion,
     PercistThreshold,
@@ -66,6 +75,7 @@ __all__ = [
     "Anatomy",
     "Assessed",
     "Box",
+    "BurnedIn",
     "Case",
     "Claim",
     "Code",
@@ -82,6 +92,7 @@ __all__ = [
     "Geometry",
     "Instance",
     "Job",
+    "Language",
     "Lesion",
     "LesionCalibration",
     "NetworkRun",
@@ -105,6 +116,7 @@ __all__ = [
     "Role",
     "RunFacts",
     "Scale",
+    "SegForm",
     "Segmented",
     "Selection",
     "Series",

@@ -8,12 +8,40 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
+from operators.domain.results import ResultKind
+
 
 class SrRegion(StrEnum):
     """How a TID 1411 group points at its lesion (TID 1411 allows one of the two)."""
 
     IMAGE = "image"
     SEGMENT = "segment"
+
+
+class SegForm(StrEnum):
+    """Segmentation Type (0062,0001)."""
+
+    BINARY = "binary"
+    LABELMAP = "labelmap"
+    FRACTIONAL = "fractional"
+
+
+class Language(StrEnum):
+    """Of the phrases that theramap itself has for a report (RFC 5646); codes are the same in each."""
+
+    ENGLISH = "en"
+    GERMAN = "de"
+    FRENCH = "fr"
+    SPANISH = "es"
+
+
+class BurnedIn(StrEnum):
+    """What the pixels of pictures and the pages of a PDF may say of who the patient is."""
+
+    NONE = "none"
+    ID = "id"
+    NAME = "name"
+    """Name, ID and birth date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +76,11 @@ class Destination:
 
     name: str = "default"
     sr_region: SrRegion = SrRegion.IMAGE
+    results: frozenset[ResultKind] | None = None
+    """What it wants; None: what the site writes by default."""
+    seg_form: SegForm = SegForm.BINARY
+    language: Language = Language.ENGLISH
+    burned_in: BurnedIn = BurnedIn.NONE
 
 
 @dataclass(frozen=True, slots=True)

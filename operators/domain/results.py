@@ -11,7 +11,17 @@ from pathlib import Path
 class ResultKind(StrEnum):
     SEG = "seg"
     SR = "sr"
+    REGIONS = "regions"
+    """A second SEG: what was removed as physiological, organs, reference regions."""
+    KEY_IMAGES = "key_images"
+    """Pictures as DICOM instances, with the Key Object Selection that names them."""
+    RTSTRUCT = "rtstruct"
+    PDF = "pdf"
+    PARAMETRIC_MAP = "parametric_map"
+    FHIR = "fhir"
+    HL7 = "hl7"
     PICTURE = "picture"
+    """Pictures as files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +59,9 @@ class ResultProfile:
     device_serial_number: str = "none"
     seg_series_number: int = 9301
     sr_series_number: int = 9302
+    results: frozenset[ResultKind] = frozenset({ResultKind.SEG, ResultKind.SR, ResultKind.PICTURE})
+    """What a destination gets that does not say what it wants, and whether pictures are written."""
+
+    def series_number(self, place: int) -> int:
+        """Number of a series other than SEG and SR: from ten behind the SR's on."""
+        return (self.sr_series_number + 10 + place - 1) % (2**31 - 1) + 1

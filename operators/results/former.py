@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 
 OURS = re.compile(
-    r"(results\.json|seg\.dcm|sr(-\w+)?\.dcm|(mip|references|removed|lesion-\d+)\.png)(\.part)?"
+    r"(results\.json"
+    r"|(seg|sr|regions|key-images|key-objects|rtstruct|report|parametric-map)(-[\w-]+)?\.dcm"
+    r"|report(-[\w-]+)?\.pdf|fhir(-[\w-]+)?\.json|oru(-[\w-]+)?\.hl7"
+    r"|(mip|references|removed|lesion-\d+)\.png)(\.part)?"
 )
 """The names that results are written under."""
 STUDY_FOLDER = re.compile(r"[0-9a-f]{16}")

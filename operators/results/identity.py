@@ -138,7 +138,7 @@ def _determinants(assessed: Assessed, profile: ResultProfile, time: datetime) ->
         "supersedes": [asdict(result) for result in job.supersedes],
         "corrected": volumes.suv.corrected,
         "notes": [asdict(note) for note in assessed.all_notes],
-        "profile": asdict(profile),
+        "profile": _presentation(profile),
         "clinical": [asdict(fact) for fact in assessed.clinical],
         "facts": [asdict(fact) for fact in assessed.facts],
         "findings": [asdict(finding) for finding in assessed.findings],
@@ -146,6 +146,11 @@ def _determinants(assessed: Assessed, profile: ResultProfile, time: datetime) ->
         "follow_ups": [_follow_up(follow_up) for follow_up in assessed.follow_ups],
         "names": {number: asdict(name) for number, name in assessed.names.items()},
     }
+
+
+def _presentation(profile: ResultProfile) -> dict[str, object]:
+    """How results present themselves; which of them are written changes none of the others."""
+    return {name: value for name, value in asdict(profile).items() if name != "results"}
 
 
 def _follow_up(follow_up: FollowUp) -> dict[str, object]:

@@ -45,7 +45,7 @@ from operators.results.manifest_models import (
 from operators.results.manifest_response import response_content
 from operators.results.summary import RESEARCH_ONLY
 
-SCHEMA_VERSION: Final = "1.3"
+SCHEMA_VERSION: Final = "1.4"
 FILE_NAME: Final = "results.json"
 
 

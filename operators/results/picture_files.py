@@ -17,15 +17,15 @@ from operators.results.removed_pictures import draw_removed
 LESION_PICTURES: Final = 5
 
 
-def write_pictures(assessed: Assessed, _profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
+def write_pictures(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
     """Write ``mip.png``, ``lesion-1.png`` and on for the hottest, ``references.png`` and ``removed.png``.
 
     Parameters
     ----------
     assessed : Assessed
         The PET with its lesions, reference regions and removed uptake, and the CT if there is one.
-    _profile : ResultProfile
-        Not used: pictures look the same at every site.
+    profile : ResultProfile
+        Says whether the site wants them.
     folder : Path
         Where to write.
 
@@ -34,6 +34,8 @@ def write_pictures(assessed: Assessed, _profile: ResultProfile, folder: Path) ->
     tuple of ResultFile
         The pictures, the projections first.
     """
+    if ResultKind.PICTURE not in profile.results:
+        return ()
     quantified = assessed.quantified
     pictures = {"mip.png": projections(quantified)}
     hottest_first = sorted(quantified.lesions, key=lambda lesion: (-lesion.suv_max, lesion.number))

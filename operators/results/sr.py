@@ -38,6 +38,7 @@ from operators.results.encoding import elements_of, in_order, item, sequence, te
 from operators.results.equipment import device_module, device_uid
 from operators.results.evaluations import evaluation
 from operators.results.files import write_instance
+from operators.results.forms import file_name, forms
 from operators.results.groups import measurement_group
 from operators.results.head import ResultInstance, head
 from operators.results.identity import Identity, identify
@@ -82,15 +83,13 @@ def write_srs(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple
     quantified = assessed.quantified
     identity = identify(assessed, profile)
     destinations = quantified.selection.case.job.destinations
-    named = {destination.sr_region for destination in destinations} or {SrRegion.IMAGE}
-    wanted = [region for region in SrRegion if region in named]
+    wanted = forms(destinations, ResultKind.SR, profile, lambda destination: destination.sr_region)
     files = []
-    for region in wanted:
-        name = "sr.dcm" if len(wanted) == 1 else f"sr-{region}.dcm"
-        receivers = ", ".join(d.name for d in destinations if d.sr_region is region)
+    for region, receivers in sorted(wanted.items()):
+        name = file_name("sr", ".dcm", region, len(wanted))
         dataset = _head(quantified, profile, identity, region)
         content = _data_set(assessed, profile, identity, region, dataset)
-        files.append(write_instance(folder / name, dataset, [content], ResultKind.SR, receivers or None))
+        files.append(write_instance(folder / name, dataset, [content], ResultKind.SR, receivers))
     return tuple(files)
 
 

@@ -19,7 +19,18 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
-from operators.domain import Code, Correction, Destination, Job, SrRegion, SupersededResult
+from operators.domain import (
+    BurnedIn,
+    Code,
+    Correction,
+    Destination,
+    Job,
+    Language,
+    ResultKind,
+    SegForm,
+    SrRegion,
+    SupersededResult,
+)
 from operators.errors import InputRefusal
 from operators.strict_json import JsonFaultError, pointer_of, read_json
 from operators.study.diseases import disease_of
@@ -76,6 +87,19 @@ def _invalid(pointer: str, fault: str) -> InputRefusal:
     return InputRefusal("JOB_INVALID", f"{JOB_FILE} cannot be used{where}: {fault}.", pointer or None)
 
 
+def _destination(item: Mapping[str, Any]) -> Destination:
+    plain = Destination(item["name"])
+    wanted = item.get("results")
+    return Destination(
+        name=plain.name,
+        results=None if wanted is None else frozenset(map(ResultKind, wanted)),
+        seg_form=SegForm(item.get("seg_form", plain.seg_form)),
+        sr_region=SrRegion(item.get("sr_region", plain.sr_region)),
+        language=Language(item.get("language", plain.language)),
+        burned_in=BurnedIn(item.get("burned_in", plain.burned_in)),
+    )
+
+
 def _job(content: Mapping[str, Any]) -> Job:
     """Build the job from valid content."""
     options = content.get("options", {})
@@ -84,8 +108,7 @@ def _job(content: Mapping[str, Any]) -> Job:
     if both := set(current) & set(priors):
         raise _invalid("/priors", f"a study cannot be current and a prior ({min(both)})")
     destinations = tuple(
-        Destination(item["name"], SrRegion(item.get("sr_region", SrRegion.IMAGE)))
-        for item in content.get("destinations", ({"name": Destination().name},))
+        _destination(item) for item in content.get("destinations", ({"name": Destination().name},))
     )
     if len({destination.name for destination in destinations}) < len(destinations):
         raise _invalid("/destinations", "two destinations have the same name")

@@ -19,6 +19,7 @@ from app.gateway.delivery.status_report import OUTCOMES, write_status_report
 from app.gateway.network.query import Identity, find_study
 from app.gateway.settings import Remote
 from app.jobs.exchange import Exchange, ExchangeError
+from app.jobs.jobfile import form_of
 from app.jobs.ledger import Ledger
 from app.jobs.records.transitions import delivery_id
 from app.jobs.tables import DeliveryKind, JobState
@@ -71,13 +72,15 @@ def query_via(remote: Remote) -> Literal["dimse", "dicomweb"]:
 
 
 def wanted(rows: Sequence[Row[Any]], remote: Remote) -> list[Row[Any]]:
-    """Return the results that a destination gets: by kind, and of two forms of a report the one it reads."""
-    forms = {row.form for row in rows if row.kind == "sr"}
-    form = str(remote.sr_region)
+    """Return the results that a destination gets: by kind, and of several forms the one that it wants."""
+    forms: dict[str, set[str]] = {}
+    for row in rows:
+        forms.setdefault(row.kind, set()).add(row.form)
+    form = form_of(remote)
     return [
         row
         for row in rows
-        if row.kind in remote.results and (row.kind != "sr" or len(forms) < 2 or row.form == form)
+        if row.kind in remote.results and (len(forms[row.kind]) < 2 or form in row.form.split(", "))
     ]
 
 

@@ -18,7 +18,7 @@ from app.jobs.pool import Answer, StoppedError, Task
 from app.jobs.register import EXPECTED_CLASSES
 
 REFUSAL = {
-    "schema_version": "1.3",
+    "schema_version": "1.4",
     "status": "refused",
     "reason": {"step": "volume", "code": "WEIGHT_MISSING", "sentence": "No weight.", "tag": None},
     "statement": "Research software.",

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import pytest
 
 from app.jobs import workflow
-from app.jobs.jobfile import job_content, sr_regions
+from app.jobs.jobfile import destinations, job_content
 from app.jobs.pool import Answer, DeathError, FullError, Task
 from app.jobs.records.new import NewJob
-from operators.domain import SrRegion
+from operators.domain import ResultKind, SrRegion
 from operators.study.job import read_job
 from tests.app.jobs.canned import Canned, complete, completed, current_study, refuse, write_result
 from tests.app.jobs.site import Site
@@ -243,16 +243,17 @@ def test_job_json_says_what_the_folder_cannot(site: Site, tmp_path: Path) -> Non
     second = site.ledger.jobs.get(str(site.ledger.jobs.add(again)))
     ae = site.gateway.local("THERAMAP")
     assert ae is not None
-    regions = sr_regions(site.gateway, ae)
-    assert regions == (SrRegion.IMAGE, SrRegion.SEGMENT)
+    forms = destinations(site.gateway, ae)
     earlier = site.ledger.results.current(row.study_key, before_revision=2)
-    content = job_content(second, ae, regions, ("1.2.77",), earlier)
+    content = job_content(second, ae, forms, ("1.2.77",), earlier)
     (tmp_path / "job.json").write_text(json.dumps(content))
     job = read_job(tmp_path)
     assert job.current == ("1.2.1",)
     assert job.priors == ("1.2.77",)
     assert job.method == "fixed_suv"
-    assert [d.name for d in job.destinations] == ["image", "segment"]
+    assert [d.name for d in job.destinations] == ["binary-image-en-none", "binary-segment-en-none"]
+    assert [d.sr_region for d in job.destinations] == [SrRegion.IMAGE, SrRegion.SEGMENT]
+    assert all(d.results == {ResultKind.SEG, ResultKind.SR} for d in job.destinations)
     report = next(one for one in earlier if one.kind == "sr")
     assert [one.sop_instance_uid for one in job.supersedes] == [report.sop_instance_uid]
     assert job.time is not None
