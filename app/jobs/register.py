@@ -174,11 +174,19 @@ def _results(folder: Path, manifest: Mapping[str, Any], study_instance_uid: str)
 
 
 def _made_by(manifest: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The algorithm, NAME VERSION, and every model package that had a part in it, NAME@DIGEST."""
+    """The algorithm, NAME VERSION, and every model that had a part in it, of outcomes too, NAME@DIGEST."""
     segmentation = manifest["segmentation"]
-    networks = [part["network"] for part in (segmentation, manifest["organs"]) if part and part["network"]]
-    packages = ((network["package"].partition("@")[0], network["sha256"]) for network in networks)
-    models = " ".join(f"{name}@{digest}" for name, digest in packages)
+    parts = (segmentation, manifest["organs"], manifest["removed_by"])
+    packages = [
+        *(
+            (part["network"]["package"], part["network"]["sha256"])
+            for part in parts
+            if part and part["network"]
+        ),
+        *((one["model"], one["sha256"]) for one in manifest["predictions"] if one["value"] is not None),
+    ]
+    named = dict.fromkeys(f"{package.partition('@')[0]}@{digest}" for package, digest in packages)
+    models = " ".join(named)
     name = segmentation["method"]
     if segmentation["network"]:
         name = segmentation["network"]["package"].partition("@")[0]

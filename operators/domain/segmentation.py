@@ -220,6 +220,13 @@ class Segmented:
     """Who found the organs whose uptake was removed; None: the method itself, or nobody."""
 
     @property
+    def networks(self) -> tuple[NetworkRun, ...]:
+        """The networks that had a part in it: of lesions, of organs, of physiological uptake."""
+        organs = None if self.organs is None else self.organs.algorithm
+        algorithms = (self.algorithm, organs, self.removed_by)
+        return tuple(each.network for each in algorithms if each is not None and each.network is not None)
+
+    @property
     def all_notes(self) -> tuple[Note, ...]:
         """The notes of every step so far, in the order of flow."""
         return (*self.volumes.all_notes, *self.notes)

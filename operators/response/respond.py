@@ -125,11 +125,8 @@ def _stated(quantified: Quantified, practice: Practice) -> tuple[tuple[Fact, ...
     corrected = correction_facts(selection.case, selection.pet)
     day = study_day(selection.case.study)
     scanner, of_scanner = qualification(selection.pet.header, practice.scanners, day)
-    segmented = quantified.segmented
-    runs = [segmented.algorithm.network, segmented.organs.algorithm.network if segmented.organs else None]
-    models = [
-        validation(run.package, run.digest, practice.validations, day) for run in runs if run is not None
-    ]
+    networks = quantified.segmented.networks
+    models = [validation(run.package, run.digest, practice.validations, day) for run in networks]
     of_models = tuple(dict.fromkeys(note for _, each in models for note in each))
     facts = (*clinical, *corrected, *scanner, *dict.fromkeys(fact for fact, _ in models))
     return facts, (*practice.notes, *notes, *of_scanner, *of_models)

@@ -37,6 +37,29 @@ def test_every_model_that_had_a_part_is_named(tmp_path: Path, lesions, organs, a
     assert {(one.algorithm, one.model) for one in results} == {(algorithm, model)}
 
 
+def test_models_that_removed_uptake_or_predicted_can_be_recalled_too(tmp_path: Path) -> None:
+    content = completed(STUDY, [write_result(tmp_path, "seg", STUDY, b"")])
+    algorithm = {name: value for name, value in content["segmentation"].items() if name != "claim"}
+    content["removed_by"] = algorithm | {"network": OURS}
+    said = {
+        "title": "",
+        "outcome": "",
+        "kind": "probability",
+        "unit": "1",
+        "withheld": None,
+        "interval": None,
+    }
+    said |= {"prediction_set": None, "coverage": None, "inputs": [], "contributions": [], "explained_in": ""}
+    said |= {"population": "", "performance": "", "citation": ""}
+    content["predictions"] = [
+        {**said, "model": "spread@1.0.0", "sha256": "c" * 64, "value": 0.2},
+        {**said, "model": "silent@1.0.0", "sha256": "d" * 64, "value": None, "withheld": "No stage."},
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    results = read_outcome(tmp_path, STUDY).results
+    assert {one.model for one in results} == {f"ours@{'a' * 64} spread@{'c' * 64}"}
+
+
 def test_results_that_are_not_of_the_schema_are_refused(tmp_path: Path) -> None:
     content = completed(STUDY, [])
     del content["organs"]
