@@ -35,6 +35,13 @@ Organs = Annotated[str | None, typer.Option(help="Organ package: its name, auto 
 Engine = Annotated[
     str | None, typer.Option(help="auto, openvino, onnxruntime, tensorrt or torch: what computes networks.")
 ]
+Results = Annotated[
+    str | None,
+    typer.Option(
+        help="What is written beside the SEG, separated by commas: sr, regions, key_images, rtstruct, pdf, "
+        "parametric_map, fhir, hl7, pictures; or all. A job.json's destinations say it themselves."
+    ),
+]
 Mirroring = Annotated[
     bool | None, typer.Option(help="Average networks over mirrored images, where the package allows it.")
 ]
@@ -50,6 +57,7 @@ def run(
     organs: Organs = None,
     engine: Engine = None,
     mirroring: Mirroring = None,
+    results: Results = None,
 ) -> None:
     """Run every PET/CT study of a folder; exit code 2 when one is refused."""
     from app.report import print_results, progress
@@ -59,7 +67,7 @@ def run(
         _fail(f"{output_folder} is not a folder")
     own = {"folder": models, "organs": organs, "engine": engine, "mirroring": mirroring}
     chosen = {name: str(value) for name, value in own.items() if value is not None}
-    settings = _settings(device=device, models=chosen or None)
+    settings = _settings(device=device, models=chosen or None, results=_results(results))
     with progress() as listener:
         code, trace = run_map(input_folder, output_folder, settings, method=method, listener=listener)
     print_results(output_folder, trace)
@@ -124,7 +132,17 @@ def version() -> None:
         typer.echo(f"{name} {number}")
 
 
-def _settings(**options: str | Mapping[str, str] | None) -> Settings:
+def _results(named: str | None) -> tuple[str, ...] | None:
+    if named is None:
+        return None
+    from typing import get_args
+
+    from app.settings import Result
+
+    return get_args(Result) if named == "all" else tuple(name.strip() for name in named.split(","))
+
+
+def _settings(**options: str | Mapping[str, str] | tuple[str, ...] | None) -> Settings:
     from app.settings import SettingsError, read_settings
 
     try:

@@ -102,7 +102,7 @@ class SettingsError(Exception):
     """A setting is unknown, out of range, or in a file that is not there."""
 
 
-def read_settings(**options: str | Mapping[str, str] | None) -> Settings:
+def read_settings(**options: str | Mapping[str, str] | tuple[str, ...] | None) -> Settings:
     """Read the settings; options of the command line that are None are left to the other sources.
 
     Raises
