@@ -1,0 +1,1 @@
+"""OHIF before an Orthanc, in a Chromium without a screen; JavaScript readers of DICOM in Node."""
