@@ -1,8 +1,16 @@
-"""How a lesion is coloured and an algorithm described in every result."""
+"""How lesions and other regions are coloured and an algorithm described in every result."""
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
+from highdicom.color import CIELabColor
+
 from operators.domain import Algorithm, Lesion, NetworkRun
+
+Lab = tuple[int, int, int]
+"""A colour as CIELab in 16 bits each (PS3.3 C.10.7.1.1)."""
 
 PALETTE_RGB = (
     (230, 25, 75),
@@ -17,6 +25,25 @@ PALETTE_RGB = (
     (0, 0, 160),
 )
 """Display colours, by lesion number, over again after the last."""
+
+
+REMOVED_LAB: Final[Lab] = CIELabColor.from_rgb(0, 90, 200).value
+"""Of uptake that was removed: one blue, as in its picture."""
+REFERENCE_LAB: Final[Lab] = CIELabColor.from_rgb(0, 150, 60).value
+"""Of reference regions: one green, as in their picture."""
+
+_ORGAN_LIGHTNESS: Final = 78.0
+_ORGAN_CHROMA: Final = 24.0
+_GOLDEN_ANGLE: Final = math.pi * (3 - math.sqrt(5))
+"""Steps of it part neighbouring values' hues, however many there are."""
+
+
+def organ_lab(value: int) -> Lab:
+    """The display colour of an organ, pale, by its value in the label map: the same in every study."""
+    hue = value * _GOLDEN_ANGLE
+    a, b = _ORGAN_CHROMA * math.cos(hue), _ORGAN_CHROMA * math.sin(hue)
+    lab: Lab = CIELabColor(_ORGAN_LIGHTNESS, a, b).value
+    return lab
 
 
 def colour_of(lesion: Lesion) -> tuple[int, int, int]:
