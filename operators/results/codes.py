@@ -176,7 +176,9 @@ LESION_TO_BACKGROUND: Final = Code("126039", "DCM", "Lesion to Background SUV Ra
 CERTAINTY_OF_FINDING: Final = Code("111012", "DCM", "Certainty of Finding")
 PREDICTED_DICE: Final = _PRIVATE["TM008"]
 DIAMETER: Final = Code("81827009", "SCT", "Diameter")
+NUMBER_OF_LESIONS: Final = Code("246206008", "SCT", "Number of lesions")
 
+TOTAL: Final = Code("255619001", "SCT", "Total")
 MAXIMUM: Final = Code("56851009", "SCT", "Maximum")
 MEAN: Final = Code("373098007", "SCT", "Mean")
 MINIMUM: Final = Code("255605001", "SCT", "Minimum")

@@ -69,9 +69,9 @@ def code(relation: Relation, name: Code, value: Code, children: Iterable[bytes] 
     return _item(relation, "CODE", name, coded("ConceptCodeSequence", value), *_content(children))
 
 
-def plain_text(relation: Relation, name: Code, value: str) -> bytes:
-    """A text."""
-    return _item(relation, "TEXT", name, text("TextValue", value))
+def plain_text(relation: Relation, name: Code, value: str, children: Iterable[bytes] = ()) -> bytes:
+    """A text, with what modifies it."""
+    return _item(relation, "TEXT", name, text("TextValue", value), *_content(children))
 
 
 def uid(relation: Relation, name: Code, value: str) -> bytes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import TypedDict
 
 from highdicom import ContributingEquipment
+from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 
-from operators.domain import ResultProfile
+from operators.domain import Algorithm, ResultProfile, Segmented
 from operators.results import codes
 from operators.results.headers import LONG_STRING, SHORT_STRING, text_of
 from operators.results.identity import Identity
@@ -45,6 +47,24 @@ def processing_equipment(profile: ResultProfile, identity: Identity) -> Contribu
     )
 
 
+def algorithm_equipment(segmented: Segmented, profile: ResultProfile) -> Iterator[Dataset]:
+    """An item for each algorithm that the result comes from (IHE RAD AIR, 6.5.3.1).
+
+    The Device UID is another for another version, model or parameter. The profile's trial text has no
+    published code for an algorithm: the purpose is that of processing equipment.
+    """
+    organs = None if segmented.organs is None else segmented.organs.algorithm
+    for algorithm in filter(None, (segmented.algorithm, organs, segmented.removed_by)):
+        equipment = Dataset()
+        equipment.Manufacturer = clean_text(profile.manufacturer, LONG_STRING)
+        equipment.ManufacturerModelName = clean_text(algorithm.title, LONG_STRING)
+        equipment.SoftwareVersions = clean_text(algorithm.version, LONG_STRING)
+        equipment.DeviceUID = algorithm_uid(algorithm)
+        equipment.ContributionDescription = clean_text(f"Algorithm {algorithm.name}", LONG_STRING)
+        equipment.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.PROCESSING_EQUIPMENT)]
+        yield equipment
+
+
 def acquisition_equipment(header: Dataset) -> ContributingEquipment | None:
     """The item that says which scanner acquired the source; None when the header does not name its maker."""
     manufacturer = text_of(header, "Manufacturer")
@@ -64,5 +84,16 @@ def acquisition_equipment(header: Dataset) -> ContributingEquipment | None:
 def device_uid(profile: ResultProfile) -> str:
     """The device observer's UID (TID 1004): the same for every study, another for another device."""
     device = "/".join(str(part) for part in device_module(profile).values())
-    digest = hashlib.sha256(f"device/{device}".encode()).digest()
+    return _uid(f"device/{device}")
+
+
+def algorithm_uid(algorithm: Algorithm) -> str:
+    """An algorithm's UID: the same for every study, another for another version, model or parameter."""
+    parameters = ";".join(f"{each.name}={each.value!r} {each.unit}" for each in algorithm.parameters)
+    model = algorithm.model_digest or ""
+    return _uid(f"algorithm/{algorithm.name}/{algorithm.version}/{model}/{parameters}")
+
+
+def _uid(name: str) -> str:
+    digest = hashlib.sha256(name.encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"

@@ -8,7 +8,12 @@ from pydicom.dataset import Dataset
 
 from operators.domain import Quantified, ResultProfile
 from operators.results import codes
-from operators.results.equipment import acquisition_equipment, device_module, processing_equipment
+from operators.results.equipment import (
+    acquisition_equipment,
+    algorithm_equipment,
+    device_module,
+    processing_equipment,
+)
 from operators.results.headers import LONG_STRING, patient_and_study
 from operators.results.identity import Identity
 from operators.words import clean_text
@@ -69,5 +74,6 @@ def head(
     dataset.ContributingEquipmentSequence = [
         *([acquisition] if acquisition is not None else []),
         processing_equipment(profile, identity),
+        *algorithm_equipment(quantified.segmented, profile),
     ]
     return dataset

@@ -5,88 +5,111 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from operators.domain import Assessed, Contribution, Fact, Finding, FollowUp, Prediction, TimePoint
+from operators.domain import Assessed, Contribution, Fact, Finding, FollowUp, Language, Prediction, TimePoint
+from operators.results.language import Phrases, phrases
 
 MOST_CONTRIBUTIONS = 6
 
 
-def grounds(finding: Finding) -> str:
+def grounds(finding: Finding, language: Language = Language.ENGLISH) -> str:
     """A finding in words: rule, category, what decided it, criterion, warnings, source."""
-    category = finding.category if finding.category is not None else "indeterminate"
+    said = phrases(language)
+    category = finding.category if finding.category is not None else said.text("indeterminate")
     meaning = f" ({finding.meaning})" if finding.meaning and finding.meaning != category else ""
-    warnings = "".join(f" Caution: {note.sentence}" for note in finding.warnings)
+    cautions = (said.text("finding_caution", sentence=note.sentence) for note in finding.warnings)
     checked = f" [{finding.verification}]" if finding.verification else ""
-    against = f" Compared with the prior study {finding.compared_with}." if finding.compared_with else ""
-    return (
-        f"{finding.title}: {category}{meaning}.{against} {finding.reason} "
-        f"Criterion: {finding.criterion}{warnings} Source: {finding.citation}{checked}"
+    prior = finding.compared_with
+    return said.text(
+        "finding_grounds",
+        title=finding.title,
+        category=f"{category}{meaning}",
+        compared=said.text("finding_compared", uid=prior) if prior else "",
+        reason=finding.reason,
+        criterion=finding.criterion,
+        cautions="".join(cautions),
+        citation=f"{finding.citation}{checked}",
     )
 
 
-def change(follow_up: FollowUp) -> str:
+def change(follow_up: FollowUp, language: Language = Language.ENGLISH) -> str:
     """A prior study in words: when, how it was registered, what became of the lesions."""
-    when = "at an unknown time" if follow_up.time is None else f"of {follow_up.time:%Y-%m-%d}"
-    days = "" if follow_up.days is None else f", {follow_up.days:.0f} days before"
-    registration = follow_up.registration
+    said = phrases(language)
+    time, registration = follow_up.time, follow_up.registration
     fates = Counter(str(each.fate) for each in follow_up.correspondences)
-    lesions = ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items())) or "none compared"
-    volume = _volumes(follow_up)
-    taken = "accepted" if registration.accepted else "rejected"
-    notes = "".join(f" {note.sentence}" for note in follow_up.notes)
-    uid = follow_up.prior.selection.case.study.study_instance_uid
-    return (
-        f"Prior study {uid} {when}{days}. Registration {taken} ({registration.method}): "
-        f"{registration.reason} Lesions: {lesions}.{volume}{notes}"
+    lesions = (
+        said.text(f"fate_{fate.replace(' ', '_')}", count=count) for fate, count in sorted(fates.items())
+    )
+    days = follow_up.days
+    return said.text(
+        "change",
+        uid=follow_up.prior.selection.case.study.study_instance_uid,
+        when=said.text("change_unknown_time")
+        if time is None
+        else said.text("change_of", date=f"{time:%Y-%m-%d}"),
+        days="" if days is None else said.text("change_days", days=said.number(days, 0)),
+        registration=said.text("change_accepted" if registration.accepted else "change_rejected"),
+        method=registration.method,
+        reason=registration.reason,
+        lesions=", ".join(lesions) or said.text("change_none_compared"),
+        totals=_volumes(follow_up, said),
+        notes="".join(f" {note.sentence}" for note in follow_up.notes),
     )
 
 
-def course(points: Sequence[TimePoint]) -> str:
+def course(points: Sequence[TimePoint], language: Language = Language.ENGLISH) -> str:
     """The volume over all time points in words, the oldest first."""
-    return "; ".join(_burden(point) for point in points)
+    return "; ".join(_burden(point, phrases(language)) for point in points)
 
 
-def _burden(point: TimePoint) -> str:
-    when = "unknown time" if point.time is None else f"{point.time:%Y-%m-%d}"
+def _burden(point: TimePoint, said: Phrases) -> str:
+    when = said.text("trend_unknown_time") if point.time is None else f"{point.time:%Y-%m-%d}"
     if point.volume_ml is None:
-        return f"{when}: withheld"
-    return f"{when}: {point.lesion_count} lesions, {point.volume_ml:.2f} ml"
+        return said.text("trend_withheld", when=when)
+    volume = said.number(point.volume_ml, 2)
+    return said.text("trend_point", when=when, count=point.lesion_count, volume=volume)
 
 
-def _volumes(follow_up: FollowUp) -> str:
+def _volumes(follow_up: FollowUp, said: Phrases) -> str:
     prior = follow_up.prior
     if prior.withheld is not None:
-        return f" Totals of the prior are withheld: {prior.withheld}"
-    return f" Prior totals: {prior.totals.count} lesions, volume {prior.totals.volume_ml:.2f} ml."
+        return said.text("change_totals_withheld", reason=prior.withheld)
+    volume = said.number(prior.totals.volume_ml, 2)
+    return said.text("change_totals", count=prior.totals.count, volume=volume)
 
 
-def prediction(each: Prediction) -> str:
+def prediction(each: Prediction, language: Language = Language.ENGLISH) -> str:
     """A prediction in words, or why there is none."""
+    said = phrases(language)
     head = f"{each.title} ({each.model}), {each.outcome}: "
-    tail = f" Population: {each.population} Performance: {each.performance} Source: {each.citation}"
+    source = {"population": each.population, "performance": each.performance, "citation": each.citation}
+    tail = said.text("prediction_source", **source)
     if each.value is None:
-        return f"{head}withheld. {each.withheld or ''}{tail}"
+        return f"{head}{said.text('prediction_withheld', reason=each.withheld or '')}{tail}"
     unit = "" if each.unit in {"", "1"} else f" {each.unit}"
-    said = f"{each.kind.replace('_', ' ')} {each.value:.3g}{unit}"
+    value = f"{said.text(f'prediction_{each.kind}')} {said.short(each.value, 3)}{unit}"
     if each.interval is not None:
-        said += f" (95 % interval {each.interval[0]:.3g} to {each.interval[1]:.3g})"
+        low, high = (said.short(limit, 3) for limit in each.interval)
+        value += said.text("prediction_interval", low=low, high=high)
     if each.prediction_set is not None and each.coverage is not None:
-        outcomes = " or ".join(each.prediction_set) or "none of the outcomes"
-        said += f"; at {each.coverage:.0%} coverage: {outcomes}"
-    return f"{head}{said}.{_explained(each)}{tail}"
+        outcomes = said.text("prediction_or").join(each.prediction_set) or said.text("prediction_no_outcome")
+        value += said.text("prediction_set", coverage=f"{each.coverage:.0%}", outcomes=outcomes)
+    return f"{head}{value}.{_explained(each, said)}{tail}"
 
 
-def _explained(each: Prediction) -> str:
+def _explained(each: Prediction, said: Phrases) -> str:
     if not each.contributions:
         return ""
     largest = sorted(each.contributions, key=lambda part: -abs(part.amount))[:MOST_CONTRIBUTIONS]
-    return f" Contributions ({each.explained_in}): {', '.join(map(_contribution, largest))}."
+    parts = ", ".join(_contribution(part, said) for part in largest)
+    return said.text("prediction_contributions", scale=each.explained_in, contributions=parts)
 
 
-def _contribution(part: Contribution) -> str:
+def _contribution(part: Contribution, said: Phrases) -> str:
+    amount = f"{part.amount:+.2f}".replace(".", said.decimal_sign)
     if part.value is None:
-        return f"{part.feature} {part.amount:+.2f}"
+        return f"{part.feature} {amount}"
     unit = "" if part.unit in {"", "1"} else f" {part.unit}"
-    return f"{part.feature} {part.value:.3g}{unit} {part.amount:+.2f}"
+    return f"{part.feature} {said.short(part.value, 3)}{unit} {amount}"
 
 
 def spoken(predictions: Sequence[Prediction]) -> Iterator[Prediction]:
@@ -102,7 +125,7 @@ def spoken(predictions: Sequence[Prediction]) -> Iterator[Prediction]:
 
 
 def stated(facts: Sequence[Fact]) -> str:
-    """Facts in words, with their sources; those that are not known are left out."""
+    """Facts in words, English, with their sources; those that are not known are left out."""
     known = [fact for fact in facts if fact.value is not None]
     return "; ".join(_stated(fact) for fact in known)
 
