@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.domain import Assessed, Lesion, Quantified, Scale, SrRegion, Volume
+from operators.domain import Assessed, Language, Lesion, Quantified, Scale, SegForm, Volume
 from operators.quantification.scales import PERCIST
 from operators.results import codes
 from operators.results.content import (
@@ -25,15 +25,21 @@ from operators.results.content import (
 from operators.results.contours import contours
 from operators.results.evaluations import evaluation
 from operators.results.identity import Identity
-from operators.results.seg import SEG_CLASS_UID
+from operators.results.seg_forms import seg_class, seg_role
 from operators.results.source import plane_reference, reference
-from operators.results.summary import judged
+from operators.results.summary import Statement, judged
 from operators.results.summary_response import of_lesion
 from operators.results.tracking import parameters_of
 from operators.words import clean_text
 
 
-def measurement_group(assessed: Assessed, lesion: Lesion, identity: Identity, region: SrRegion) -> bytes:
+def measurement_group(
+    assessed: Assessed,
+    lesion: Lesion,
+    identity: Identity,
+    seg_form: SegForm | None = None,
+    language: Language = Language.ENGLISH,
+) -> bytes:
     """The group of one lesion, encoded.
 
     Parameters
@@ -44,8 +50,11 @@ def measurement_group(assessed: Assessed, lesion: Lesion, identity: Identity, re
         The lesion; its number is its segment's.
     identity : Identity
         Gives the tracking UID and the SEG's.
-    region : SrRegion
-        How the group points at the lesion: TID 1411 allows one of the two.
+    seg_form : SegForm, optional
+        The segmentation at whose segment the group points; None: it has image regions. TID 1411 allows one
+        of the two.
+    language : Language
+        Of the program's own phrases.
 
     Returns
     -------
@@ -55,10 +64,10 @@ def measurement_group(assessed: Assessed, lesion: Lesion, identity: Identity, re
     quantified = assessed.quantified
     claim = quantified.segmented.claim
     tracking = identity.names[lesion.number]
-    if region is SrRegion.IMAGE:
+    if seg_form is None:
         where = image_regions(lesion, quantified.segmented.volumes.pet)
     else:
-        where = _referenced_segment(quantified, lesion, identity)
+        where = _referenced_segment(quantified, lesion, identity, seg_form)
     items = (
         plain_text(Relation.HAS_OBS_CONTEXT, codes.TRACKING_IDENTIFIER, tracking.identifier),
         uid(Relation.HAS_OBS_CONTEXT, codes.TRACKING_UID, tracking.uid),
@@ -68,7 +77,7 @@ def measurement_group(assessed: Assessed, lesion: Lesion, identity: Identity, re
         *_measurements(lesion, quantified.selection.tracer.protocol),
         *_scaled(lesion, quantified.scales),
         *_ratios(lesion),
-        *_judged(assessed, lesion),
+        *_judged(assessed, lesion, language),
         *where,
     )
     return container(Relation.CONTAINS, codes.MEASUREMENT_GROUP, items, template="1411", continuous=True)
@@ -95,12 +104,13 @@ def _ratios(lesion: Lesion) -> Iterator[bytes]:
         yield number(Relation.CONTAINS, codes.LESION_TO_BACKGROUND, ratio, codes.NO_UNITS, [region])
 
 
-def _judged(assessed: Assessed, lesion: Lesion) -> Iterator[bytes]:
+def _judged(assessed: Assessed, lesion: Lesion, language: Language) -> Iterator[bytes]:
     """What rules say of the lesion, and what is uncertain about it."""
     if lesion.uncertain is not None:
-        yield plain_text(Relation.CONTAINS, codes.QUALITY_NOTE, clean_text(lesion.uncertain, 1024))
+        doubt = Statement(codes.QUALITY_NOTE, clean_text(lesion.uncertain, 1024), in_english=True)
+        yield evaluation(Relation.CONTAINS, doubt, language)
     for finding in of_lesion(assessed, lesion.number):
-        yield evaluation(Relation.CONTAINS, judged(finding))
+        yield evaluation(Relation.CONTAINS, judged(finding, language), language)
 
 
 def image_regions(lesion: Lesion, pet: Volume) -> Iterator[bytes]:
@@ -125,8 +135,10 @@ def _no_rectangle(contour: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([contour[:1], middle, contour[1:]])
 
 
-def _referenced_segment(quantified: Quantified, lesion: Lesion, identity: Identity) -> Iterator[bytes]:
-    segmentation = reference(SEG_CLASS_UID, identity.uid("seg/instance"))
+def _referenced_segment(
+    quantified: Quantified, lesion: Lesion, identity: Identity, form: SegForm
+) -> Iterator[bytes]:
+    segmentation = reference(seg_class(form), identity.uid(f"{seg_role(form)}/instance"))
     yield segment(Relation.CONTAINS, codes.REFERENCED_SEGMENT, segmentation, lesion.number)
     yield uid(Relation.CONTAINS, codes.SOURCE_SERIES, quantified.selection.pet.series_instance_uid)
 

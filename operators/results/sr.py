@@ -1,13 +1,15 @@
 """The structured report: Comprehensive 3D SR, root TID 1500, a TID 1411 group for each lesion.
 
 A report has as many forms as its receivers want: with image regions, which viewers draw, or with
-references to the SEG's segments, which measurement tools follow. Two forms are two instances in two
-series.
+references to a SEG's segments, which measurement tools follow; and in several languages. Two forms are two
+instances in two series.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +18,14 @@ from pydicom.sr.coding import Code
 
 from operators.domain import (
     Assessed,
+    Destination,
+    Instance,
+    Language,
     Quantified,
     ResultFile,
     ResultKind,
     ResultProfile,
+    SegForm,
     SrRegion,
     SupersededResult,
 )
@@ -41,21 +47,70 @@ from operators.results.files import write_instance
 from operators.results.forms import file_name, forms
 from operators.results.groups import measurement_group
 from operators.results.head import ResultInstance, head
+from operators.results.headers import LONG_STRING
 from operators.results.identity import Identity, identify
-from operators.results.seg import SEG_CLASS_UID
+from operators.results.language import phrases
+from operators.results.seg_forms import seg_class, seg_role
 from operators.results.source import (
     instance_reference,
     reference,
     references,
     unique_instances,
 )
-from operators.results.summary import statements
+from operators.results.summary import claim, statements
 from operators.words import clean_text
 
 SR_CLASS_UID: Final = "1.2.840.10008.5.1.4.1.1.88.34"
 """Comprehensive 3D SR."""
 
-_SERIES_OFFSET: Final = {SrRegion.IMAGE: 0, SrRegion.SEGMENT: 1}
+_FIRST_PLACE: Final = 16
+"""Of the series of forms other than the two in English, see ``ResultProfile.series_number``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportForm:
+    """What of a destination changes a report."""
+
+    seg_form: SegForm | None
+    """The segmentation whose segments it refers to; None: it has image regions."""
+    language: Language
+
+    @property
+    def name(self) -> str:
+        """As in file names: ``image``, ``segment``, ``segment-labelmap-de``."""
+        return "-".join(self._parts)
+
+    @property
+    def role(self) -> str:
+        """What its UIDs derive from: ``sr/image``, ``sr/segment/labelmap/de``."""
+        return "/".join(("sr", *self._parts))
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        """The kind of region, and what is not the default."""
+        region = SrRegion.IMAGE if self.seg_form is None else SrRegion.SEGMENT
+        seg_form = "" if self.seg_form in {None, SegForm.BINARY} else str(self.seg_form)
+        language = "" if self.language is Language.ENGLISH else str(self.language)
+        return tuple(filter(None, (str(region), seg_form, language)))
+
+    def series_number(self, profile: ResultProfile) -> int:
+        """The SR's own number for image regions in English, the next for segments, then others apart."""
+        place = _ALL_FORMS.index(self)
+        if place < len(_OF_OLD):
+            return profile.sr_series_number + place
+        return profile.series_number(_FIRST_PLACE + place - len(_OF_OLD))
+
+
+_OF_OLD: Final = (ReportForm(None, Language.ENGLISH), ReportForm(SegForm.BINARY, Language.ENGLISH))
+_ALL_FORMS: Final = (
+    *_OF_OLD,
+    *(
+        form
+        for form in (ReportForm(seg, language) for seg, language in product((None, *SegForm), Language))
+        if form not in _OF_OLD
+    ),
+)
+"""In the order of their series and files."""
 
 
 def write_srs(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
@@ -68,12 +123,12 @@ def write_srs(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple
     profile : ResultProfile
         How this site's results present themselves.
     folder : Path
-        Where to write: ``sr.dcm`` when there is one form, else ``sr-image.dcm`` and ``sr-segment.dcm``.
+        Where to write: ``sr.dcm`` when there is one form, else ``sr-image.dcm``, ``sr-segment-de.dcm``.
 
     Returns
     -------
     tuple of ResultFile
-        In the order of :class:`~operators.domain.SrRegion`; ``destination`` names the receivers.
+        Image regions before segments; ``destination`` names the receivers.
 
     Raises
     ------
@@ -83,21 +138,28 @@ def write_srs(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple
     quantified = assessed.quantified
     identity = identify(assessed, profile)
     destinations = quantified.selection.case.job.destinations
-    wanted = forms(destinations, ResultKind.SR, profile, lambda destination: destination.sr_region)
+    wanted = forms(destinations, ResultKind.SR, profile, _form_of)
     files = []
-    for region, receivers in sorted(wanted.items()):
-        name = file_name("sr", ".dcm", region, len(wanted))
-        dataset = _head(quantified, profile, identity, region)
-        content = _data_set(assessed, profile, identity, region, dataset)
-        files.append(write_instance(folder / name, dataset, [content], ResultKind.SR, receivers))
+    for form in sorted(wanted, key=_ALL_FORMS.index):
+        name = file_name("sr", ".dcm", form.name, len(wanted))
+        dataset = _head(quantified, profile, identity, form)
+        content = _data_set(assessed, profile, identity, form, dataset)
+        files.append(write_instance(folder / name, dataset, [content], ResultKind.SR, wanted[form]))
     return tuple(files)
 
 
-def _head(quantified: Quantified, profile: ResultProfile, identity: Identity, region: SrRegion) -> Dataset:
+def _form_of(destination: Destination) -> ReportForm:
+    seg_form = destination.seg_form if destination.sr_region is SrRegion.SEGMENT else None
+    return ReportForm(seg_form, destination.language)
+
+
+def _head(quantified: Quantified, profile: ResultProfile, identity: Identity, form: ReportForm) -> Dataset:
     """What the report holds once beside its content (PS3.3 table A.35.13-1)."""
-    number_in_study = profile.sr_series_number + _SERIES_OFFSET[region]
-    series = ResultInstance(SR_CLASS_UID, "SR", f"sr/{region}", number_in_study, "Measurements")
+    series_number = form.series_number(profile)
+    series = ResultInstance(SR_CLASS_UID, "SR", form.role, series_number, "Measurements")
     dataset = head(quantified, profile, identity, series)
+    description = phrases(form.language).text("series_measurements", claim=claim(quantified, form.language))
+    dataset.SeriesDescription = clean_text(description, LONG_STRING)
     dataset.CompletionFlag = "COMPLETE"
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.PreliminaryFlag = "PRELIMINARY"
@@ -107,32 +169,37 @@ def _head(quantified: Quantified, profile: ResultProfile, identity: Identity, re
 
 
 def _data_set(
-    assessed: Assessed, profile: ResultProfile, identity: Identity, region: SrRegion, dataset: Dataset
+    assessed: Assessed, profile: ResultProfile, identity: Identity, form: ReportForm, dataset: Dataset
 ) -> bytes:
     """The encoded report: head, evidence and content tree, whose root the data set itself is."""
     quantified = assessed.quantified
-    items = _items(assessed, profile, identity, region)
+    items = _items(assessed, profile, identity, form)
     return in_order(
         *elements_of(dataset),
         *container_elements(codes.IMAGING_MEASUREMENT_REPORT, items, template="1500"),
-        sequence("CurrentRequestedProcedureEvidenceSequence", [_evidence(quantified, identity, region)]),
+        sequence("CurrentRequestedProcedureEvidenceSequence", [_evidence(quantified, identity, form)]),
+        *_other_evidence(assessed),
         *_predecessors(quantified.selection.case.job.supersedes),
     )
 
 
 def _items(
-    assessed: Assessed, profile: ResultProfile, identity: Identity, region: SrRegion
+    assessed: Assessed, profile: ResultProfile, identity: Identity, form: ReportForm
 ) -> Iterator[bytes]:
     """The content: TID 1500, in the order of its rows."""
     quantified = assessed.quantified
-    yield code(Relation.HAS_CONCEPT_MOD, codes.LANGUAGE, codes.ENGLISH)
+    yield code(Relation.HAS_CONCEPT_MOD, codes.LANGUAGE, phrases(form.language).code)
     yield from _observer(profile)
     yield code(Relation.HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, codes.PET)
     yield _image_library(quantified)
     if quantified.lesions:  # row 6; without lesions row 12 stands alone
-        groups = (measurement_group(assessed, lesion, identity, region) for lesion in quantified.lesions)
+        groups = (
+            measurement_group(assessed, lesion, identity, form.seg_form, form.language)
+            for lesion in quantified.lesions
+        )
         yield container(Relation.CONTAINS, codes.IMAGING_MEASUREMENTS, groups)
-    evaluations = (evaluation(Relation.CONTAINS, statement) for statement in statements(assessed))
+    said = statements(assessed, form.language)
+    evaluations = (evaluation(Relation.CONTAINS, statement, form.language) for statement in said)
     yield container(Relation.CONTAINS, codes.QUALITATIVE_EVALUATIONS, evaluations)
 
 
@@ -174,15 +241,38 @@ def _image_descriptors(quantified: Quantified) -> Iterator[bytes]:
         yield code(context, codes.RADIOPHARMACEUTICAL, agent)
 
 
-def _evidence(quantified: Quantified, identity: Identity, region: SrRegion) -> bytes:
-    """Every instance that the report refers to (PS3.3 C.17.2, SOP Instance Reference macro)."""
-    pet_series = quantified.selection.pet.series_instance_uid
-    instances = unique_instances(quantified.segmented.volumes.pet)
-    series = [_series(pet_series, references("ReferencedSOPSequence", instances))]
-    if region is SrRegion.SEGMENT and quantified.lesions:
-        segmentation = item(*reference(SEG_CLASS_UID, identity.uid("seg/instance")))
-        series.append(_series(identity.uid("seg/series"), sequence("ReferencedSOPSequence", [segmentation])))
-    return _study(quantified.selection.case.study.study_instance_uid, series)
+def _evidence(quantified: Quantified, identity: Identity, form: ReportForm) -> bytes:
+    """Every instance of the study that the report refers to or comes from (PS3.3 C.17.2.3)."""
+    selection, volumes = quantified.selection, quantified.segmented.volumes
+    series = [_series_of(selection.pet.series_instance_uid, unique_instances(volumes.pet))]
+    if volumes.ct is not None and selection.ct is not None:
+        series.append(_series_of(selection.ct.series_instance_uid, unique_instances(volumes.ct)))
+    if form.seg_form is not None and quantified.lesions:
+        role = seg_role(form.seg_form)
+        segmentation = item(*reference(seg_class(form.seg_form), identity.uid(f"{role}/instance")))
+        instances = sequence("ReferencedSOPSequence", [segmentation])
+        series.append(_series(identity.uid(f"{role}/series"), instances))
+    return _study(selection.case.study.study_instance_uid, series)
+
+
+def _other_evidence(assessed: Assessed) -> Iterator[bytes]:
+    """The PETs of the priors that the study was compared with (PS3.3 C.17.2.3)."""
+    current = assessed.quantified.selection.case.study.study_instance_uid
+    studies = {
+        follow_up.prior.selection.case.study.study_instance_uid: follow_up.prior
+        for follow_up in assessed.follow_ups
+    }
+    priors = [
+        _study(study, [_series_of(prior.selection.pet.series_instance_uid, _pet_instances(prior))])
+        for study, prior in studies.items()
+        if study != current
+    ]
+    if priors:
+        yield sequence("PertinentOtherEvidenceSequence", priors)
+
+
+def _pet_instances(quantified: Quantified) -> tuple[Instance, ...]:
+    return unique_instances(quantified.segmented.volumes.pet)
 
 
 def _predecessors(supersedes: Sequence[SupersededResult]) -> Iterator[bytes]:
@@ -196,6 +286,10 @@ def _predecessor(result: SupersededResult) -> bytes:
     document = item(*reference(result.sop_class_uid, result.sop_instance_uid))
     series = _series(result.series_instance_uid, sequence("ReferencedSOPSequence", [document]))
     return _study(result.study_instance_uid, [series])
+
+
+def _series_of(series_instance_uid: str, instances: Sequence[Instance]) -> bytes:
+    return _series(series_instance_uid, references("ReferencedSOPSequence", instances))
 
 
 def _series(series_instance_uid: str, instances: bytes) -> bytes:
