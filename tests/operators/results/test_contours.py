@@ -43,6 +43,25 @@ def test_rasterising_the_contours_gives_the_mask_back(mask):
         assert (polyline.max(axis=0) <= mask.shape[::-1]).all()
 
 
+def distance(point, start, end):
+    """From a point to a segment."""
+    along = end - start
+    length = along @ along
+    nearest = start + along * np.clip((point - start) @ along / length, 0, 1) if length else start
+    return np.hypot(*(point - nearest))
+
+
+@settings(max_examples=200, deadline=None)
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.booleans()))
+def test_no_corner_could_be_left_out_within_a_tenth_of_a_voxel(mask):
+    for polyline in contours(mask):
+        corners = polyline[:-1].astype(float)
+        for before, corner, after in zip(
+            np.roll(corners, 1, axis=0), corners, np.roll(corners, -1, axis=0), strict=True
+        ):
+            assert distance(corner, before, after) > 0.7
+
+
 def test_single_pixel_is_four_corners_round_its_centre():
     mask = np.zeros((3, 4), bool)
     mask[1, 2] = True
