@@ -9,8 +9,19 @@ import pytest
 from pydicom.sr.codedict import codes as dictionary
 from pydicom.sr.coding import Code
 
-from operators.domain import Assessed, Claim, Destination, Job, Scale, SrRegion, SupersededResult
+from operators.domain import (
+    Assessed,
+    Claim,
+    Destination,
+    Job,
+    Language,
+    Scale,
+    SegForm,
+    SrRegion,
+    SupersededResult,
+)
 from operators.domain import Code as DomainCode
+from operators.results.former import OURS
 from operators.results.identity import identify
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
@@ -328,3 +339,150 @@ def test_lean_body_mass_backgrounds_and_doubts_are_in_the_group(make, profile, t
     assert "liver" in str(ratio)
     said = file.path.read_bytes()
     assert said.count(b"It touches the urinary bladder.") == 1
+
+
+ALL_FORMS = Job(
+    destinations=tuple(
+        Destination(f"{region}-{seg_form}-{language}", region, seg_form=seg_form, language=language)
+        for region in SrRegion
+        for seg_form in SegForm
+        for language in Language
+    )
+)
+
+
+def test_every_form_is_an_instance_in_a_series_of_its_own(make, profile, tmp_path):
+    files = write_srs(Assessed(make(job=ALL_FORMS)), profile, tmp_path)
+    reports = [read(file) for file in files]
+    names = [file.path.name for file in files]
+    assert names[:5] == [
+        "sr-image.dcm",
+        "sr-segment.dcm",
+        "sr-image-de.dcm",
+        "sr-image-fr.dcm",
+        "sr-image-es.dcm",
+    ]
+    assert "sr-segment-labelmap.dcm" in names
+    assert "sr-segment-fractional-es.dcm" in names
+    assert len(files) == 4 * 4, "image regions, or one of three SEGs; in four languages"
+    for attribute in ("SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber"):
+        assert len({report[attribute].value for report in reports}) == len(files)
+    numbers_of_series = [int(report.SeriesNumber) for report in reports]
+    first = profile.series_number(16)
+    assert numbers_of_series == [9302, 9303, *range(first, first + 14)]
+    assert all(OURS.fullmatch(name) for name in names)
+    [image] = [file for file in files if file.path.name == "sr-image.dcm"]
+    assert image.destination == "image-binary-en, image-labelmap-en, image-fractional-en"
+
+
+def test_a_form_is_the_same_alone_and_among_others(make, profile, tmp_path):
+    alone = Job(destinations=(Destination("viewer", language=Language.FRENCH),))
+    (one,) = write_srs(Assessed(make(job=alone)), profile, tmp_path / "a")
+    among = write_srs(Assessed(make(job=ALL_FORMS)), profile, tmp_path / "b")
+    assert one.path.name == "sr.dcm"
+    [other] = [file for file in among if file.path.name == "sr-image-fr.dcm"]
+    assert one.path.read_bytes() == other.path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("form", "sop_class"),
+    [
+        (SegForm.BINARY, "1.2.840.10008.5.1.4.1.1.66.4"),
+        (SegForm.LABELMAP, "1.2.840.10008.5.1.4.1.1.66.7"),
+        (SegForm.FRACTIONAL, "1.2.840.10008.5.1.4.1.1.66.4"),
+    ],
+)
+def test_every_form_refers_to_its_own_segmentation(make, profile, tmp_path, form, sop_class):
+    job = Job(destinations=(Destination("tools", SrRegion.SEGMENT, seg_form=form),))
+    quantified = make(job=job, with_models=True, claim=Claim.LESION)
+    (seg,) = write_seg(Assessed(quantified), profile, tmp_path)
+    (file,) = write_srs(Assessed(quantified), profile, tmp_path)
+    report = read(file)
+    assert (seg.sop_class_uid, file.path.name) == (sop_class, "sr.dcm")
+    for group in report.content.get_volumetric_roi_measurement_groups():
+        referenced = group.referenced_segment[0].ReferencedSOPSequence[0]
+        assert referenced.ReferencedSOPClassUID == sop_class
+        assert referenced.ReferencedSOPInstanceUID == seg.sop_instance_uid
+    series = highdicom.seg.segread(seg.path).SeriesInstanceUID
+    assert (series, seg.sop_instance_uid) in {(each[1], each[2]) for each in report.get_evidence()}
+
+
+def in_language(language):
+    return Job(destinations=(Destination("x", language=Language(language)),))
+
+
+@pytest.mark.parametrize(
+    ("language", "status", "found", "totals", "grounds", "description"),
+    [
+        ("en", "Research software", "2 lesions; highest SUVmax 8.00 g/ml.", "volume 7.78 ml", "Criterion: ",
+         "Measurements: lesion"),
+        ("de", "Forschungssoftware", "2 Läsionen; höchster SUVmax 8,00 g/ml.", "Volumen 7,78 ml",
+         "Kriterium: ", "Messungen: Läsion"),
+        ("fr", "Logiciel de recherche", "2 lésions ; SUVmax le plus élevé 8,00 g/ml.", "volume 7,78 ml",
+         "Critère : ", "Mesures : lésion"),
+        ("es", "Software de investigación", "2 lesiones; SUVmax más alto 8,00 g/ml.", "volumen 7,78 ml",
+         "Criterio: ", "Mediciones: lesión"),
+    ],
+)  # fmt: skip
+def test_phrases_are_in_the_destinations_language(
+    make, profile, tmp_path, language, status, found, totals, grounds, description
+):
+    (file,) = write_srs(assess(make(claim=Claim.LESION, job=in_language(language))), profile, tmp_path)
+    report = read(file)
+    said = texts(report)
+    assert report.ContentSequence[0].ConceptCodeSequence[0].CodeValue == language
+    assert report.SeriesDescription == description
+    assert said["TM010"][0].startswith(status)
+    assert said["121073"] == [found]
+    assert totals in said["TM012"][0]
+    [response] = [
+        item
+        for item in report.ContentSequence[-1].ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeValue == "112048"
+    ]
+    assert grounds in response.ContentSequence[1].TextValue
+
+
+def coded_and_measured(item):
+    """Everything in a report but its texts."""
+    rows = []
+    for child in item.get("ContentSequence", ()):
+        name = child.ConceptNameCodeSequence[0]
+        if name.CodeValue == "121049":
+            continue
+        value = ()
+        if child.ValueType == "CODE":
+            value = (child.ConceptCodeSequence[0].CodeValue, child.ConceptCodeSequence[0].CodeMeaning)
+        elif child.ValueType == "NUM":
+            value = (str(child.MeasuredValueSequence[0].NumericValue),)
+        rows.append((child.ValueType, name.CodeValue, name.CodeMeaning, *value))
+        rows += coded_and_measured(child)
+    return rows
+
+
+def test_codes_and_numbers_are_the_same_in_every_language(make, profile, tmp_path):
+    said = [
+        coded_and_measured(read(write_srs(assess(make(claim=Claim.LESION, job=in_language(each))), profile,
+                                          tmp_path / each)[0]))
+        for each in Language
+    ]  # fmt: skip
+    assert len(said[0]) > 60
+    assert said.count(said[0]) == len(said)
+
+
+def test_english_text_in_another_language_says_so(make, profile, tmp_path):
+    def marked(language):
+        (file,) = write_srs(assess(make(job=in_language(language))), profile, tmp_path)
+        return {
+            item.ConceptNameCodeSequence[0].CodeValue
+            for item in read(file).ContentSequence[-1].ContentSequence
+            if item.ValueType == "TEXT"
+            for child in item.get("ContentSequence", ())
+            if child.ConceptNameCodeSequence[0].CodeValue == "121049"
+            and child.ConceptCodeSequence[0].CodeValue == "en"
+        }
+
+    assert marked("en") == set()
+    assert marked("de") == {"TM013", "TM014", "TM035"}, "notes, method, clinical inputs"
+    (file,) = write_srs(assess(make(job=in_language("de"))), profile, tmp_path)
+    assert "sind auf Englisch" in texts(read(file))["TM010"][0]
