@@ -12,8 +12,13 @@ from operators.domain import Protocol, ResultProfile
 from operators.quantification.operator import QuantifyOperator
 from operators.response.operator import RespondOperator
 from operators.response.respond import Practice
+from operators.results.fhir import write_fhir
+from operators.results.hl7 import write_hl7
 from operators.results.operator import ManifestOperator, ResultOperator, Writer
+from operators.results.parametric_map import write_parametric_map
 from operators.results.picture_files import write_pictures
+from operators.results.regions import write_regions
+from operators.results.rtstruct import write_rtstruct
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
 from operators.segmentation.operator import SegmentOperator
@@ -22,7 +27,16 @@ from operators.study.operator import LoadOperator, SelectOperator
 from operators.trace import Trace
 from operators.volume.operator import VolumeOperator
 
-WRITERS: Mapping[str, Writer] = {"seg": write_seg, "sr": write_srs, "pictures": write_pictures}
+WRITERS: Mapping[str, Writer] = {
+    "seg": write_seg,
+    "sr": write_srs,
+    "regions": write_regions,
+    "rtstruct": write_rtstruct,
+    "parametric_map": write_parametric_map,
+    "fhir": write_fhir,
+    "hl7": write_hl7,
+    "pictures": write_pictures,
+}
 
 
 class TheramapApplication(Application):
