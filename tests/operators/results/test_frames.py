@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.results.frames import Frame, frames_of, packed, packed_length
+from operators.results.frames import (
+    Frame,
+    frames_of,
+    is_gapless,
+    labelled,
+    overlapping,
+    packed,
+    packed_length,
+    segment_frames,
+)
 
 
 @st.composite
@@ -60,3 +69,42 @@ def test_frames_go_by_lesion_and_leave_out_empty_planes(make):
 @pytest.mark.parametrize(("frames", "expected"), [(1, 1), (8, 3), (9, 4)])
 def test_length_is_rounded_up_to_whole_bytes(frames, expected):
     assert packed_length(frames, 1, 3) == expected
+
+
+def test_a_label_maps_frames_are_views_of_it():
+    labels = np.zeros((4, 6, 5), np.uint16)
+    labels[1:3, 2:4, 1:4], labels[2, 3, 3] = 300, 7
+    box = (slice(10, 14), slice(20, 26), slice(30, 35))
+    frames = tuple(segment_frames(9, box, labels, 300))
+    assert [(frame.segment, frame.z, frame.first_row, frame.first_column) for frame in frames] == [
+        (9, 12, 20, 30), (9, 11, 20, 30),
+    ]  # fmt: skip
+    assert all(np.shares_memory(frame.labels, labels) for frame in frames)
+    np.testing.assert_array_equal(frames[0].mask, labels[2] == 300)
+
+
+@pytest.mark.parametrize(("first_column", "expected"), [(1, True), (2, False)])
+def test_overlap_is_a_shared_voxel_on_one_plane(first_column, expected):
+    one = Frame(1, 3, 0, 0, np.ones((2, 2), bool))
+    assert overlapping([one, Frame(2, 3, 1, first_column, np.ones((2, 2), bool))], 4, 4) is expected
+    assert not overlapping([one, Frame(2, 4, 0, 0, np.ones((2, 2), bool))], 4, 4)
+
+
+@settings(deadline=None)
+@given(stacks())
+def test_a_label_map_has_one_frame_a_plane(stack):
+    rows, columns, frames = stack
+    placed = [Frame(f.segment, f.segment, f.first_row, f.first_column, f.labels) for f in frames]
+    found = np.frombuffer(b"".join(labelled(placed, rows, columns, "<u2")), "<u2").reshape(-1, rows, columns)
+    for frame, pixels in zip(placed, found[::-1], strict=True):
+        expected = np.zeros((rows, columns), int)
+        expected[frame.area][frame.mask] = frame.segment
+        np.testing.assert_array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize(
+    ("planes", "expected"),
+    [((5, 4, 3), True), ((5, 3, 2), False), ((3, 4), False), ((4, 4), False), ((4,), False)],
+)
+def test_a_volume_is_neighbours_in_order(planes, expected):
+    assert is_gapless(planes) is expected
