@@ -27,6 +27,7 @@ from operators.domain.quantification import (
     SiteTotals,
     Totals,
 )
+from operators.domain.reading import DrawnLesion, Judged, Judgement, Reading
 from operators.domain.response import (
     Assessed,
     Contribution,
@@ -84,6 +85,7 @@ __all__ = [
     "Correspondence",
     "Departure",
     "Destination",
+    "DrawnLesion",
     "Fact",
     "Fate",
     "FhirFile",
@@ -92,6 +94,8 @@ __all__ = [
     "Geometry",
     "Instance",
     "Job",
+    "Judged",
+    "Judgement",
     "Language",
     "Lesion",
     "LesionCalibration",
@@ -107,6 +111,7 @@ __all__ = [
     "ProtocolMethod",
     "Quality",
     "Quantified",
+    "Reading",
     "ReferenceRegion",
     "Registration",
     "RemovedUptake",

@@ -93,6 +93,9 @@ class Job:
     """Study Instance UIDs to process; empty: all that are not priors."""
     priors: tuple[str, ...] = ()
     supersedes: tuple[SupersededResult, ...] = ()
+    answers: tuple[str, ...] = ()
+    """SOP Instance UIDs of segmentations that a reader has edited, the latest last: the last one that fits
+    the images takes the place of the automatic one."""
     clinical: Mapping[str, Any] = field(default_factory=dict)
     """Clinical inputs by the names of the facts that they become, such as ``glucose_mmol_l``: numbers, words,
     yes or no; ``diagnosis_code`` is a :class:`Code`, ``therapy_date`` a date."""

@@ -15,7 +15,10 @@ from operators.domain.selection import Selection
 
 @dataclass(frozen=True, slots=True)
 class Lesion:
-    """One 26-connected component and its measurements. SUV in g/ml (body weight)."""
+    """One 26-connected component, or what a reader has drawn as one lesion, and its measurements.
+
+    SUV in g/ml (body weight).
+    """
 
     number: int
     """1 is the one with the highest SUVmax."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.domain.common import Box, Code, Note
+from operators.domain.reading import Reading
 from operators.domain.volume import Volumes
 
 
@@ -218,6 +219,8 @@ class Segmented:
     """Parts of the mask that may be physiological."""
     removed_by: Algorithm | None = None
     """Who found the organs whose uptake was removed; None: the method itself, or nobody."""
+    reading: Reading | None = None
+    """A reader's edit: then `mask` is what was drawn, and its parts are lesions as the reader parted them."""
 
     @property
     def networks(self) -> tuple[NetworkRun, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.domain import Box, Lesion, Volume
+from operators.domain import Box, DrawnLesion, Lesion, Volume
 from operators.errors import SegmentationRefusal
 from operators.quantification import intensity
 from operators.quantification.extent import longest_diameter_mm
@@ -50,6 +52,22 @@ def measure_lesions(pet: Volume, mask: NDArray[np.bool_]) -> tuple[Lesion, ...]:
     return tuple(
         measure_lesion(pet, components.box(index), components.mask(index), number, sphere)
         for number, index in enumerate(order, start=1)
+    )
+
+
+def measure_drawn(pet: Volume, drawn: Sequence[DrawnLesion]) -> tuple[Lesion, ...]:
+    """Measure the lesions that a reader has drawn, each as it was drawn and in the order given.
+
+    Parameters
+    ----------
+    pet : Volume
+        SUVbw, finite.
+    drawn : sequence of DrawnLesion
+        On the grid of `pet`; they may touch, and one may have several parts.
+    """
+    sphere = sphere_voxels(pet.geometry.affine)
+    return tuple(
+        measure_lesion(pet, one.box, one.mask, number, sphere) for number, one in enumerate(drawn, start=1)
     )
 
 

@@ -25,7 +25,7 @@ from operators.quantification.backgrounds import (
     percist_threshold,
 )
 from operators.quantification.heterogeneity import heterogeneity, method
-from operators.quantification.lesions import measure_lesions
+from operators.quantification.lesions import measure_drawn, measure_lesions
 from operators.quantification.scales import body_surface_m2, scaled
 from operators.quantification.sites import by_organ, by_region
 from operators.quantification.totals import total
@@ -60,10 +60,14 @@ def quantify(segmented: Segmented) -> Quantified:
         ``TOO_MANY_REGIONS``: more than a DICOM segmentation can number.
     """
     pet, suv = segmented.volumes.pet, segmented.volumes.suv
-    lesions = measure_lesions(pet, segmented.mask)
+    lesions = (
+        measure_lesions(pet, segmented.mask)
+        if segmented.reading is None
+        else measure_drawn(pet, segmented.reading.lesions)
+    )
     if segmented.organs is not None:
         lesions = _with_sites(lesions, segmented.organs, pet)
-    if segmented.quality is not None:
+    if segmented.quality is not None and segmented.reading is None:
         lesions = _with_confidence(lesions, segmented.quality)
     lesions = tuple(replace(lesion, uncertain=uncertain_of(segmented, lesion)) for lesion in lesions)
     threshold = percist_threshold(segmented, lesions)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from operators.domain import Assessed, Fact, FollowUp, Note, Quantified, Study
 from operators.errors import Refusal
+from operators.reading.answer import read_names
 from operators.response.judge import judge
 from operators.response.longitudinal.follow_up import follow_up
 from operators.response.longitudinal.names import carry_names
@@ -113,7 +114,7 @@ def respond(quantified: Quantified, practice: Practice) -> Assessed:
         follow_ups=tuple(compared),
         trend=trend(quantified, same),
         predictions=predict(quantified, facts, practice.models, practice.device),
-        names=carry_names(quantified, same),
+        names=read_names(quantified.segmented.reading, carry_names(quantified, same)),
         notes=notes,
     )
 

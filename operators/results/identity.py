@@ -122,6 +122,7 @@ def _determinants(assessed: Assessed, profile: ResultProfile, time: datetime) ->
     selection = quantified.selection
     volumes = quantified.segmented.volumes
     organs, removed_by = quantified.segmented.organs, quantified.segmented.removed_by
+    reading = quantified.segmented.reading
     job = selection.case.job
     return {
         "study": selection.case.study.study_instance_uid,
@@ -131,6 +132,7 @@ def _determinants(assessed: Assessed, profile: ResultProfile, time: datetime) ->
         "organs": None if organs is None else _algorithm(organs.algorithm),
         "removed_by": None if removed_by is None else _algorithm(removed_by),
         "claim": quantified.segmented.claim,
+        "reading": None if reading is None else reading.digest,
         "protocol": (selection.protocol.name, selection.protocol.digest),
         "tracer": asdict(selection.tracer),
         "job": job.digest,

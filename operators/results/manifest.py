@@ -42,6 +42,7 @@ from operators.results.manifest_models import (
     site_content,
     uncertain_content,
 )
+from operators.results.manifest_reading import reading_content
 from operators.results.manifest_response import response_content
 from operators.results.summary import RESEARCH_ONLY
 
@@ -182,6 +183,7 @@ def _completed(assessed: Assessed, files: Iterable[ResultFile], profile: ResultP
         "percist": _percist(quantified.percist),
         "heterogeneity_method": quantified.heterogeneity_method,
         "quality": quality_content(segmented.quality),
+        "reading": reading_content(segmented.reading),
         **response_content(assessed),
         "notes": [_note(note) for note in assessed.all_notes],
         "files": [_file(file, folder) for file in files],

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from operators.domain import Claim, Job, Note, Protocol, ProtocolMethod, Segmented, Volumes
 from operators.errors import SegmentationRefusal
+from operators.reading.answer import with_answer
 from operators.segmentation import models
 from operators.segmentation.engine import Engine, choose_engine
 from operators.segmentation.organs.find import FoundOrgans, find_organs
@@ -60,14 +61,16 @@ def _after_organs(engine: Engine, volumes: Volumes, site: SegmentationSite) -> S
             sentences.insert(1, f"No organs were segmented, because {found.reason}.")
         raise SegmentationRefusal(refusal.code, " ".join(sentences), refusal.tag) from refusal
     segmented = replace(segmented, notes=(*segmented.notes, *notes))
-    return with_organs(_without_physiological(segmented, found, site), found, references)
+    segmented = with_answer(_without_physiological(segmented, found, site))
+    return with_organs(segmented, found, references)
 
 
 def _before_organs(engine: Engine, volumes: Volumes, site: SegmentationSite) -> Segmented:
     """Any other method goes first: its refusal need not wait, and references keep clear of its mask."""
     segmented = engine.segment(volumes, {})
     found = find_organs(volumes, site)
-    return with_organs(_without_physiological(segmented, found, site), found)
+    segmented = with_answer(_without_physiological(segmented, found, site))
+    return with_organs(segmented, found)
 
 
 def _without_physiological(segmented: Segmented, found: FoundOrgans, site: SegmentationSite) -> Segmented:

@@ -119,6 +119,7 @@ def _job(content: Mapping[str, Any]) -> Job:
         current=current,
         priors=priors,
         supersedes=tuple(SupersededResult(**item) for item in content.get("supersedes", ())),
+        answers=tuple(item["sop_instance_uid"] for item in content.get("answers", ())),
         clinical=clinical,
         clinical_days=clinical_days,
         corrections=tuple(_correction(i, item) for i, item in enumerate(content.get("corrections", ()))),

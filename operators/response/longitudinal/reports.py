@@ -8,33 +8,34 @@ out.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pydicom
-from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
 
 from operators.domain import Instance, Study, Volumes
+from operators.reading.frames import (
+    MOST_SEGMENT_VOXELS,
+    REPORT_BYTES,
+    REPORT_CLASSES,
+    SEGMENTATION_BYTES,
+    SEGMENTATION_CLASSES,
+    Plane,
+    Points,
+    frame_plane,
+    read_dataset,
+    segment_of,
+)
 from operators.response.longitudinal.outline import fill, polygon_of
-from operators.study.attributes import HOSTILE_INPUT_ERRORS, items, number, numbers, text
+from operators.study.attributes import items, number, numbers, text
 from operators.volume.pixels import DECODER_ERRORS
 from operators.words import clean_text
 
-REPORT_CLASSES = frozenset({uid.EnhancedSRStorage, uid.ComprehensiveSRStorage, uid.Comprehensive3DSRStorage})
-SEGMENTATION_CLASSES = frozenset({uid.SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"})
-"""The second is Label Map Segmentation Storage."""
-
-REPORT_BYTES = 64 * 2**20
-SEGMENTATION_BYTES = 512 * 2**20
 SEGMENTATION_VOXELS = 2**29
-"""Larger ones are not read."""
-MOST_SEGMENT_VOXELS = 20_000_000
-"""Voxels of all segments that are read of one segmentation: lesions have far fewer."""
+"""Of a segmentation that names lesions; larger ones are not read."""
 MOST_REPORTS = 20
 MOST_GROUPS = 2000
 MOST_ITEMS = 200_000
@@ -44,8 +45,6 @@ MOST_POINTS = 20_000
 """Vertices of one outline."""
 
 MEASUREMENT_GROUP, TRACKING_IDENTIFIER, TRACKING_UID = "125007", "112039", "112040"
-
-Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ def _reports(study: Study) -> tuple[list[Dataset], int]:
     found, unreadable = [], 0
     for instance in _instances(study):
         if text(instance.header, "SOPClassUID") in REPORT_CLASSES:
-            report = _read(instance.path, REPORT_BYTES)
+            report = read_dataset(instance.path, REPORT_BYTES)
             if report is None:
                 unreadable += 1
             else:
@@ -153,40 +152,15 @@ def _reports(study: Study) -> tuple[list[Dataset], int]:
     return kept[::-1][:MOST_REPORTS], unreadable
 
 
-def _read(path: Path, most: int) -> Dataset | None:
-    try:
-        if path.stat().st_size > most:
-            return None
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"pydicom\.")
-            return pydicom.dcmread(path)
-    except HOSTILE_INPUT_ERRORS:
-        return None
-
-
 # ---- content -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Plane:
-    """Where an image's pixels lie: LPS mm of (column, row), pixel centres at halves (PS3.3 C.18.6.1.2)."""
-
-    origin: Points
-    along_column_index: Points
-    along_row_index: Points
-    shape: tuple[int, int]
-
-    def lps(self, column_row: Points) -> Points:
-        x, y = column_row[:, :1] - 0.5, column_row[:, 1:] - 0.5
-        return self.origin + x * self.along_column_index + y * self.along_row_index
-
-
-Planes = Mapping[tuple[str, int], _Plane]
+Planes = Mapping[tuple[str, int], Plane]
 """By SOP Instance UID and frame; the frame of a single-frame image is 1."""
 
 
 def _planes(volumes: Volumes) -> Planes:
-    planes: dict[tuple[str, int], _Plane] = {}
+    planes: dict[tuple[str, int], Plane] = {}
     for volume in (volumes.ct, volumes.pet):
         if volume is None:
             continue
@@ -194,7 +168,7 @@ def _planes(volumes: Volumes) -> Planes:
         _, rows, columns = volume.geometry.shape
         for z, instance in enumerate(volume.instances):
             frame = 1 if volume.frames is None else volume.frames[z]
-            planes[instance.sop_instance_uid, frame] = _Plane(
+            planes[instance.sop_instance_uid, frame] = Plane(
                 affine[:3, 3] + z * affine[:3, 0], affine[:3, 2], affine[:3, 1], (rows, columns)
             )
     return planes
@@ -304,7 +278,7 @@ def _segments(
 
 def _read_segments(path: Path, wanted: set[int]) -> dict[int, Points] | None:
     """LPS mm of segments' voxel centres; None where the file cannot be read."""
-    dataset = _read(path, SEGMENTATION_BYTES)
+    dataset = read_dataset(path, SEGMENTATION_BYTES)
     if dataset is None:
         return None
     try:
@@ -320,10 +294,10 @@ def _read_segments(path: Path, wanted: set[int]) -> dict[int, Points] | None:
     shared = items(dataset, "SharedFunctionalGroupsSequence")
     set_voxels = 0
     for own, plane_pixels in zip(per_frame, pixels, strict=False):
-        plane = _frame_plane((own, *shared), (rows, columns))
+        plane = frame_plane((own, *shared), (rows, columns))
         if plane is None:
             return None
-        of = sorted(wanted) if label_map else [_segment_of((own, *shared))]
+        of = sorted(wanted) if label_map else [segment_of((own, *shared))]
         for segment in of:
             if segment in parts:
                 inside = plane_pixels == segment if label_map else plane_pixels > 0
@@ -333,28 +307,3 @@ def _read_segments(path: Path, wanted: set[int]) -> dict[int, Points] | None:
                 voxels = np.argwhere(inside)[:, ::-1].astype(np.float64)
                 parts[segment].append(plane.lps(voxels + 0.5))
     return {segment: np.concatenate(found) for segment, found in parts.items() if found}
-
-
-def _segment_of(groups: Sequence[Dataset]) -> int:
-    for group in groups:
-        for one in items(group, "SegmentIdentificationSequence"):
-            return int(number(one, "ReferencedSegmentNumber") or 0)
-    return 0
-
-
-def _frame_plane(groups: Sequence[Dataset], shape: tuple[int, int]) -> _Plane | None:
-    position = _of_group(groups, "PlanePositionSequence", "ImagePositionPatient", 3)
-    directions = _of_group(groups, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
-    spacing = _of_group(groups, "PixelMeasuresSequence", "PixelSpacing", 2)
-    if position is None or directions is None or spacing is None:
-        return None
-    return _Plane(position, directions[:3] * spacing[1], directions[3:] * spacing[0], shape)
-
-
-def _of_group(groups: Sequence[Dataset], sequence: str, keyword: str, count: int) -> Points | None:
-    for group in groups:
-        for one in items(group, sequence):
-            values = numbers(one, keyword)
-            if len(values) == count:
-                return np.array(values)
-    return None

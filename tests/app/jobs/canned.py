@@ -152,6 +152,7 @@ def completed(study: str, files: list[dict[str, Any]]) -> dict[str, Any]:
         "percist": None,
         "removed_by": None,
         "heterogeneity_method": None,
+        "reading": None,
         **{
             key: []
             for key in ("scales", "facts", "findings", "follow_ups", "trend", "predictions", "uncertain")

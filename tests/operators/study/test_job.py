@@ -42,6 +42,7 @@ def test_whole_job(tmp_path: Path) -> None:
                 "time": "2026-01-02T03:04:05+00:00",
                 "current": ["1.2"],
                 "priors": ["1.3"],
+                "answers": [{"sop_instance_uid": "1.4.2"}, {"sop_instance_uid": "1.4.1"}],
                 "clinical": {"glucose_mmol_l": 5.5},
                 "corrections": [CORRECTION],
                 "options": {"method": "fixed_suv", "method_parameters": {"threshold": 3}, "protocol": "fdg"},
@@ -51,6 +52,7 @@ def test_whole_job(tmp_path: Path) -> None:
     )
     assert job.time == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert (job.current, job.priors, job.method, job.protocol) == (("1.2",), ("1.3",), "fixed_suv", "fdg")
+    assert job.answers == ("1.4.2", "1.4.1")
     assert job.method_parameters == {"threshold": 3.0}
     assert job.clinical == {"glucose_mmol_l": 5.5}
     assert job.corrections[0].value == 71
