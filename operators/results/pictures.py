@@ -77,7 +77,7 @@ def projections(quantified: Quantified) -> Image.Image:
         for lesion in quantified.lesions:
             _outline(panel, lesion, silhouette(lesion.box, lesion.mask, view, pet.geometry), view, pixel_mm)
         panels.append(panel)
-    return _captioned(_side_by_side(panels), "MIP, coronal and sagittal", _greys)
+    return _captioned(_side_by_side(panels), "MIP, coronal and sagittal", greys)
 
 
 def axial_slice(quantified: Quantified, lesion: Lesion) -> Image.Image:
@@ -90,10 +90,10 @@ def axial_slice(quantified: Quantified, lesion: Lesion) -> Image.Image:
     grey = enlarged(inverted_grey(view.arrange(plane(volumes.pet, view.through, index))), view, pixel_mm)
     picture = grey.convert("RGB")
     if volumes.ct is not None:
-        picture = _fused(grey, _ct_plane(volumes.ct, geometry, view, index, grey.size))
+        picture = fused(grey, _ct_plane(volumes.ct, geometry, view, index, grey.size))
     for shown in quantified.lesions:
         _outline(picture, shown, _section(shown, view, geometry, index), view, pixel_mm)
-    kind, colours = ("PET", _greys) if volumes.ct is None else ("PET/CT", _glow)
+    kind, colours = ("PET", greys) if volumes.ct is None else ("PET/CT", glow)
     title = f"{kind}, axial, no. {lesion.number}: SUVmax {lesion.suv_max:.1f}"
     return _captioned(picture, title, colours)
 
@@ -222,21 +222,21 @@ def _pixel_indices(pixels: int, voxels: int, flipped: bool) -> NDArray[np.float6
     return indices[::-1] if flipped else indices
 
 
-def _fused(grey: Image.Image, hounsfield: NDArray[np.float64]) -> Image.Image:
+def fused(grey: Image.Image, hounsfield: NDArray[np.float64]) -> Image.Image:
     """CT in grey with the PET over it from black through red to yellow, the stronger the hotter."""
     low, high = HU_WINDOW
     anatomy = np.clip((hounsfield - low) / (high - low), 0, 1)
     heat = 1 - np.asarray(grey, np.float32) / 255
     share = np.clip(heat * 1.5, 0, 0.75)[..., None]
-    return Image.fromarray((255 * (anatomy[..., None] * (1 - share) + _glow(heat) * share)).astype(np.uint8))
+    return Image.fromarray((255 * (anatomy[..., None] * (1 - share) + glow(heat) * share)).astype(np.uint8))
 
 
-def _glow(heat: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def glow(heat: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """The overlay's colours, RGB 0..1: black through red to yellow as heat goes from 0 to 1."""
     return np.stack([np.clip(heat * 2, 0, 1), np.clip(heat * 2 - 1, 0, 1), np.zeros_like(heat)], axis=-1)
 
 
-def _greys(heat: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def greys(heat: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """The colours of a PET alone, RGB 0..1: white to black as heat goes from 0 to 1."""
     return np.repeat((1 - heat)[..., None], 3, axis=-1)
 

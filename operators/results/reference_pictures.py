@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from operators.domain import Geometry, ReferenceRegion, Volume, Volumes
+from operators.results.captions import Words, font, mark_sides, width_of
 from operators.results.contours import outlines
 from operators.results.pictures import View, enlarged, plane, view_along
 from operators.segmentation.organs.references import region_mask
@@ -33,7 +34,9 @@ _NAMES: Final = {
 }
 
 
-def draw_references(volumes: Volumes, references: Sequence[ReferenceRegion]) -> NDArray[np.uint8] | None:
+def draw_references(
+    volumes: Volumes, references: Sequence[ReferenceRegion], words: Words | None = None
+) -> NDArray[np.uint8] | None:
     """Draw every reference region that has a place, one below the other.
 
     Parameters
@@ -41,6 +44,8 @@ def draw_references(volumes: Volumes, references: Sequence[ReferenceRegion]) -> 
     volumes : Volumes
         With the PET on which they were placed.
     references : sequence of ReferenceRegion
+    words : Words, optional
+        The language of the captions, which then name the scale and the sides as well; plain English without.
 
     Returns
     -------
@@ -48,7 +53,7 @@ def draw_references(volumes: Volumes, references: Sequence[ReferenceRegion]) -> 
         RGB; for each region the coronal slice, then the axial one through its centre, with its outline. The
         head is up, the patient's right on the left. None where no region has a place.
     """
-    rows = [_row(volumes.pet, one) for one in references if one.centre_lps_mm is not None]
+    rows = [_row(volumes.pet, one, words) for one in references if one.centre_lps_mm is not None]
     if not rows:
         return None
     width = max(row.width for row in rows)
@@ -60,18 +65,45 @@ def draw_references(volumes: Volumes, references: Sequence[ReferenceRegion]) -> 
     return np.asarray(whole, np.uint8)
 
 
-def _row(pet: Volume, region: ReferenceRegion) -> Image.Image:
+def _row(pet: Volume, region: ReferenceRegion, words: Words | None) -> Image.Image:
     """A caption over both slices."""
     mask = region_mask(region, pet.geometry)
     panels = [_panel(pet, region, mask, view_along(pet.geometry, axis)) for axis in (1, 2)]
+    if words is not None:
+        for panel in panels:
+            mark_sides(panel)
+    lines = [_caption(region)] if words is None else _captions(region, words)
+    letters = ImageFont.load_default(11) if words is None else font(11)
     width = sum(panel.width for panel in panels) + _GAP_PX
-    row = Image.new("RGB", (width, _LINE_PX + _HEIGHT_PX), "white")
-    ImageDraw.Draw(row).text((2, 2), _caption(region), fill="black", font=ImageFont.load_default(11))
+    if words is not None:
+        width = max([width, *(width_of(line, 11) + 4 for line in lines)])
+    row = Image.new("RGB", (width, _LINE_PX * len(lines) + _HEIGHT_PX), "white")
+    for place, line in enumerate(lines):
+        ImageDraw.Draw(row).text((2, 2 + place * _LINE_PX), line, fill="black", font=letters)
     left = 0
     for panel in panels:
-        row.paste(panel, (left, _LINE_PX))
+        row.paste(panel, (left, _LINE_PX * len(lines)))
         left += panel.width + _GAP_PX
     return row
+
+
+def _captions(region: ReferenceRegion, words: Words) -> list[str]:
+    """What region it is, its numbers, and the scale in which it is shown."""
+    name = words.say(region.name) if region.name in _NAMES else region.name.replace("_", " ")
+    numbers = f"{words.number(region.suv_mean, 2)} ± {words.number(region.suv_sd, 2)} g/ml"
+    facts = [f"{name}: SUVmean {numbers}"]
+    if region.volume_ml is not None:
+        facts.append(f"{words.volume_ml(region.volume_ml)} ml")
+    if region.confidence is not None:
+        facts.append(words.say("confidence", value=f"{100 * region.confidence:.0f}"))
+    scale = words.say("grey_scale", high=words.number(_limit(region), 1))
+    shown = f"{words.say('reference')}: {scale}"
+    return [", ".join(facts), *([region.source] if region.source else []), shown]
+
+
+def _limit(region: ReferenceRegion) -> float:
+    """Upper end of the grey scale, g/ml."""
+    return max(SUV_WINDOWS * region.suv_mean, 1e-6)
 
 
 def _caption(region: ReferenceRegion) -> str:
@@ -89,8 +121,7 @@ def _panel(pet: Volume, region: ReferenceRegion, mask: NDArray[np.bool_], view: 
     """One slice through the region's centre, PET in inverted grey, with the region's outline."""
     index = _index(region, pet.geometry)[view.through]
     suv = np.asarray(view.arrange(plane(pet, view.through, index)), np.float64)
-    limit = max(SUV_WINDOWS * region.suv_mean, 1e-6)
-    grey = (255 - np.clip(suv / limit, 0, 1) * 255).astype(np.uint8)
+    grey = (255 - np.clip(suv / _limit(region), 0, 1) * 255).astype(np.uint8)
     height_mm, width_mm = grey.shape[0] * view.row_mm, grey.shape[1] * view.column_mm
     pixel_mm = max(height_mm, width_mm) / _HEIGHT_PX
     panel = enlarged(grey, view, pixel_mm).convert("RGB")

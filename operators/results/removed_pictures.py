@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from operators.domain import Box, Segmented, Volume
+from operators.results.captions import Words, font, mark_sides
 from operators.results.contours import outlines
 from operators.results.pictures import (
+    SUV_WINDOW,
     View,
     enlarged,
     inverted_grey,
@@ -35,25 +37,29 @@ _RESEARCH: Final = "research software, unverified"
 
 @dataclass(frozen=True, slots=True)
 class _Style:
+    key: str
     title: str
     colour: tuple[int, int, int]
     dashed: bool
 
 
-_KEPT: Final = _Style("kept", (200, 30, 30), dashed=False)
-_UNCERTAIN: Final = _Style("kept, may be physiological", (215, 120, 0), dashed=False)
-_REMOVED: Final = _Style("removed as physiological uptake", (0, 90, 200), dashed=True)
+_KEPT: Final = _Style("kept", "kept", (200, 30, 30), dashed=False)
+_UNCERTAIN: Final = _Style("kept_uncertain", "kept, may be physiological", (215, 120, 0), dashed=False)
+_REMOVED: Final = _Style("removed", "removed as physiological uptake", (0, 90, 200), dashed=True)
 
 _Region = tuple[Box, NDArray[np.bool_]]
 _Layer = tuple[_Style, list[_Region]]
 
 
-def draw_removed(segmented: Segmented) -> NDArray[np.uint8] | None:
+def draw_removed(segmented: Segmented, words: Words | None = None) -> NDArray[np.uint8] | None:
     """Draw the PET's maximum intensity projections with what was removed, and what stayed, outlined.
 
     Parameters
     ----------
     segmented : Segmented
+    words : Words, optional
+        The language of the legend, with which the scale and the sides are named as well and the picture's
+        frame says that nobody has verified it; plain English without. Organs' names are English.
 
     Returns
     -------
@@ -71,18 +77,26 @@ def draw_removed(segmented: Segmented) -> NDArray[np.uint8] | None:
         (_UNCERTAIN, [(region.box, region.mask) for region in segmented.uncertain]),
     ]
     panels = [_panel(pet, layers, view_along(pet.geometry, axis)) for axis in (1, 0)]
+    if words is not None:
+        mark_sides(panels[0], "R", "L")
+        mark_sides(panels[1], "A", "P")
     width = max(sum(panel.width for panel in panels) + _GAP_PX, _LEGEND_PX)
-    lines = list(_legend(segmented))
+    lines = list(_legend(segmented, words))
     whole = Image.new("RGB", (width, panels[0].height + _LINE_PX * (len(lines) + 1)), "white")
     whole.paste(panels[0], (0, 0))
     whole.paste(panels[1], (panels[0].width + _GAP_PX, 0))
-    draw, font, top = ImageDraw.Draw(whole), ImageFont.load_default(11), panels[0].height + 2
+    draw, top = ImageDraw.Draw(whole), panels[0].height + 2
+    letters = ImageFont.load_default(11) if words is None else font(11)
     for style, text in lines:
         if style is not None:
             _line(draw, [(6.0, top + 7.0), (34.0, top + 7.0)], style)
-        draw.text((42 if style is not None else 56, top), text, fill="black", font=font)
+        draw.text((42 if style is not None else 56, top), text, fill="black", font=letters)
         top += _LINE_PX
-    draw.text((6, top), _RESEARCH, fill=(180, 0, 0), font=font)
+    if words is None:
+        draw.text((6, top), _RESEARCH, fill=(180, 0, 0), font=letters)
+    else:
+        scale = words.say("grey_scale", high=f"{SUV_WINDOW:g}")
+        draw.text((6, top), f"{words.say('mip')}, {scale}", fill="black", font=letters)
     return np.asarray(whole, np.uint8)
 
 
@@ -91,16 +105,14 @@ def _regions(mask: NDArray[np.bool_]) -> Iterator[_Region]:
     return ((components.box(index), components.mask(index)) for index in range(len(components)))
 
 
-def _legend(segmented: Segmented) -> Iterator[tuple[_Style | None, str]]:
+def _legend(segmented: Segmented, words: Words | None) -> Iterator[tuple[_Style | None, str]]:
     volumes_ml: dict[str, float] = {}
     for region in segmented.removed:
         volumes_ml[region.organ] = volumes_ml.get(region.organ, 0.0) + region.volume_ml
-    yield _KEPT, _KEPT.title
-    if segmented.uncertain:
-        yield _UNCERTAIN, _UNCERTAIN.title
-    yield _REMOVED, _REMOVED.title
+    for style in (_KEPT, *([_UNCERTAIN] if segmented.uncertain else []), _REMOVED):
+        yield style, style.title if words is None else words.say(style.key)
     for organ, volume_ml in volumes_ml.items():
-        yield None, f"{organ}: {volume_ml:.1f} ml"
+        yield None, f"{organ}: {f'{volume_ml:.1f}' if words is None else words.volume_ml(volume_ml)} ml"
 
 
 def _panel(pet: Volume, layers: Iterable[_Layer], view: View) -> Image.Image:

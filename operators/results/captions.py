@@ -1,0 +1,270 @@
+"""What is written into key images: in which language, in which letters, and how much of the patient.
+
+The letters are DejaVu's, which come with matplotlib: Latin, Greek, Cyrillic, Armenian, Georgian, Hebrew and
+Arabic among them, and no Chinese, Japanese or Korean ones.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, features
+from pydicom.dataset import Dataset
+
+from operators.domain import BurnedIn, Claim, Language
+from operators.results.pictures import SUV_WINDOW, Colours
+
+WARNING_RGB: Final = (180, 0, 0)
+_DECIMAL_COMMA: Final = frozenset({Language.GERMAN, Language.FRENCH, Language.SPANISH})
+
+_WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
+    "unverified": (
+        "research software, unverified",
+        "Forschungssoftware, nicht geprüft",
+        "logiciel de recherche, non vérifié",
+        "software de investigación, sin verificar",
+    ),
+    "mip": ("MIP of the PET", "MIP der PET", "MIP de la TEP", "MIP de la PET"),
+    "front": ("from the front", "von vorn", "de face", "de frente"),
+    "left": ("from the left", "von links", "de gauche", "desde la izquierda"),
+    "back": ("from behind", "von hinten", "de dos", "desde atrás"),
+    "right": ("from the right", "von rechts", "de droite", "desde la derecha"),
+    "labelled": (
+        "labelled: the {count} hottest of {all}",
+        "beschriftet: die {count} heißesten von {all}",
+        "étiquetées : les {count} plus chaudes sur {all}",
+        "rotuladas: las {count} más calientes de {all}",
+    ),
+    "fused": ("PET/CT, axial", "PET/CT, axial", "TEP/TDM, axial", "PET/TC, axial"),
+    "pet_alone": ("PET, axial", "PET, axial", "TEP, axial", "PET, axial"),
+    "ct_window": (
+        "CT {low} to {high} HU (W {width}, L {level})",
+        "CT {low} bis {high} HE (W {width}, L {level})",
+        "TDM {low} à {high} UH (W {width}, L {level})",
+        "TC {low} a {high} UH (W {width}, L {level})",
+    ),
+    "claim_uptake": (
+        "outlined: uptake above threshold",
+        "umrandet: Aufnahme über der Schwelle",
+        "contours : fixation au-dessus du seuil",
+        "contornos: captación sobre el umbral",
+    ),
+    "claim_lesion": ("outlined: lesions", "umrandet: Läsionen", "contours : lésions", "contornos: lesiones"),
+    "volume": ("Volume", "Volumen", "Volume", "Volumen"),
+    "picture_of": ("{number} of {all}", "{number} von {all}", "{number} sur {all}", "{number} de {all}"),
+    "left_out": (
+        "{count} less hot not shown",
+        "{count} weniger heiße nicht gezeigt",
+        "{count} moins chaudes non montrées",
+        "{count} menos calientes no mostradas",
+    ),
+    "patient_id": ("ID {value}", "ID {value}", "ID {value}", "ID {value}"),
+    "born": ("born {value}", "geb. {value}", "né(e) le {value}", "nac. {value}"),
+    "reference": (
+        "Reference region, PET in grey",
+        "Referenzregion, PET in Grau",
+        "Région de référence, TEP en gris",
+        "Región de referencia, PET en gris",
+    ),
+    "confidence": (
+        "confidence {value} %",
+        "Sicherheit {value} %",
+        "confiance {value} %",
+        "confianza {value} %",
+    ),
+    "grey_scale": (
+        "SUV 0 to {high} g/ml",
+        "SUV 0 bis {high} g/ml",
+        "SUV 0 à {high} g/ml",
+        "SUV 0 a {high} g/ml",
+    ),
+    "liver": ("Liver", "Leber", "Foie", "Hígado"),
+    "blood_pool": ("Blood pool", "Blutpool", "Pool sanguin", "Pool sanguíneo"),
+    "spleen": ("Spleen", "Milz", "Rate", "Bazo"),
+    "parotid": ("Parotid gland", "Ohrspeicheldrüse", "Glande parotide", "Glándula parótida"),
+    "kidney": ("Kidney", "Niere", "Rein", "Riñón"),
+    "kept": ("kept", "behalten", "conservé", "conservado"),
+    "kept_uncertain": (
+        "kept, may be physiological",
+        "behalten, vielleicht physiologisch",
+        "conservé, peut-être physiologique",
+        "conservado, quizá fisiológico",
+    ),
+    "removed": (
+        "removed as physiological uptake",
+        "als physiologische Aufnahme entfernt",
+        "retiré comme fixation physiologique",
+        "retirado como captación fisiológica",
+    ),
+    "trend": (
+        "Course over the studies",
+        "Verlauf über die Untersuchungen",
+        "Évolution au fil des examens",
+        "Evolución a lo largo de los estudios",
+    ),
+    "total_uptake": (
+        "Total lesion uptake",
+        "Gesamtaufnahme der Läsionen",
+        "Fixation totale des lésions",
+        "Captación total de las lesiones",
+    ),
+    "total_volume": ("Total volume", "Gesamtvolumen", "Volume total", "Volumen total"),
+    "suv_mean": ("SUVmean", "SUVmean", "SUVmean", "SUVmean"),
+    "days": (
+        "days, 0: the current study",
+        "Tage, 0: die aktuelle Untersuchung",
+        "jours, 0 : l'examen actuel",
+        "días, 0: el estudio actual",
+    ),
+    "day": ("day {value}", "Tag {value}", "jour {value}", "día {value}"),
+    "time_unknown": ("time not known", "Zeit unbekannt", "date inconnue", "fecha desconocida"),
+    "withheld": ("withheld", "nicht angegeben", "non communiqué", "no indicado"),
+}
+"""In English, German, French, Spanish, as :class:`~operators.domain.Language` has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How one form of the key images speaks."""
+
+    language: Language
+    identity: str = ""
+    """What may be burned in of the patient; empty: nothing, nor when the study was."""
+
+    @property
+    def dated(self) -> bool:
+        """Whether dates may be burned in: with the patient's identity alone (PS3.3 C.7.6.1, (0028,0301))."""
+        return bool(self.identity)
+
+    def say(self, key: str, **values: object) -> str:
+        """A phrase with its values."""
+        return _WORDS[key][tuple(Language).index(self.language)].format(**values)
+
+    def claim(self, claim: Claim) -> str:
+        """What the outlined regions may be called."""
+        return self.say("claim_uptake" if claim is Claim.UPTAKE else "claim_lesion")
+
+    def number(self, value: float, decimals: int) -> str:
+        """A number as the language writes it."""
+        written = f"{value:.{decimals}f}"
+        return written.replace(".", ",") if self.language in _DECIMAL_COMMA else written
+
+    def volume_ml(self, value: float) -> str:
+        """A volume in ml, to three digits or so."""
+        return self.number(value, 1 if value >= 10 else 2)
+
+
+def words_of(header: Dataset, language: Language, burned_in: BurnedIn) -> Words:
+    """What a form of the key images may say, from a result's own head.
+
+    Parameters
+    ----------
+    header : Dataset
+        With patient name, ID and birth date, cleaned.
+    language : Language
+        Of the phrases.
+    burned_in : BurnedIn
+        What of the patient the site lets pixels say. Of a name, the component groups are drawn that the
+        letters suffice for (PS3.5 6.2: alphabetic, ideographic, phonetic); where they suffice for none, the
+        ID stands alone.
+    """
+    words = Words(language)
+    if burned_in is BurnedIn.NONE:
+        return words
+    parts = []
+    if burned_in is BurnedIn.NAME:
+        parts.append(_drawn_name(str(header.PatientName)))
+    if can_draw(str(header.PatientID)):
+        parts.append(words.say("patient_id", value=header.PatientID) if header.PatientID else "")
+    if burned_in is BurnedIn.NAME and header.PatientBirthDate:
+        day = str(header.PatientBirthDate)
+        parts.append(words.say("born", value=f"{day[:4]}-{day[4:6]}-{day[6:]}"))
+    return Words(language, ", ".join(filter(None, parts)))
+
+
+def _drawn_name(name: str) -> str:
+    """The component groups of a name that can be drawn, as a reader would write them."""
+    groups = (" ".join(filter(None, group.split("^"))) for group in name.split("="))
+    return " = ".join(group for group in groups if group and can_draw(group))
+
+
+def can_draw(text: str) -> bool:
+    """Whether the letters suffice for a text, in the order in which it is read."""
+    leftwards = any(unicodedata.bidirectional(character) in {"R", "AL"} for character in text)
+    if leftwards and not (features.check("raqm") and features.check("fribidi")):
+        return False
+    plain = font(12)
+    missing = bytes(plain.getmask("\U0010fffe"))
+    return all(character == " " or bytes(plain.getmask(character)) != missing for character in text)
+
+
+@cache
+def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans in a size in pixels."""
+    found = find_spec("matplotlib")
+    if found is None or found.origin is None:
+        raise FileNotFoundError("matplotlib, whose letters the pictures are written in, is not installed")
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / name, size)
+
+
+def width_of(text: str, size: int, bold: bool = False) -> int:
+    """Pixels that a text takes."""
+    return int(np.ceil(font(size, bold).getlength(text)))
+
+
+def shortened(text: str, size: int, room_px: int, bold: bool = False) -> str:
+    """A text cut, with an ellipsis, to the room that there is."""
+    if width_of(text, size, bold) <= room_px:
+        return text
+    while text and width_of(f"{text}…", size, bold) > room_px:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
+
+
+def draw_label(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[float, float],
+    text: str,
+    fill: tuple[int, int, int] | int,
+    halo: tuple[int, int, int] | int,
+    size: int = 12,
+) -> None:
+    """A bold word that stands out on any ground."""
+    draw.text(place, text, fill=fill, font=font(size, bold=True), stroke_width=2, stroke_fill=halo)
+
+
+def mark_sides(panel: Image.Image, left: str = "R", right: str = "L") -> None:
+    """The patient's sides at the upper corners of a picture (PS3.3 C.7.6.1.1.1)."""
+    draw, letters = ImageDraw.Draw(panel), font(12, bold=True)
+    for text, place, anchor in ((left, (3, 2), "la"), (right, (panel.width - 3, 2), "ra")):
+        draw.text(place, text, fill="black", font=letters, anchor=anchor, stroke_width=1, stroke_fill="white")
+
+
+def draw_scale(picture: Image.Image, left: int, top: int, width: int, colours: Colours) -> None:
+    """The SUV scale, a bar of colours between its ends in words: 12 pixels high and ``width`` wide."""
+    draw = ImageDraw.Draw(picture)
+    low, high = "SUV 0", f"{SUV_WINDOW:g} g/ml"
+    start, end = left + width_of(low, 10) + 5, left + width - width_of(high, 10) - 5
+    draw.text((left, top), low, fill="black", font=font(10))
+    draw.text((end + 5, top), high, fill="black", font=font(10))
+    heat = np.tile(np.linspace(0, 1, end - start - 1, dtype=np.float32), (10, 1))
+    bar = Image.fromarray((255 * colours(heat)).astype(np.uint8)).convert(picture.mode)
+    draw.rectangle((start, top, end, top + 11), outline="black")
+    picture.paste(bar, (start + 1, top + 1))
+
+
+def draw_ruler(draw: ImageDraw.ImageDraw, left: float, top: float, length_mm: int, pixel_mm: float) -> None:
+    """A ruler, its name beside it."""
+    right = left + length_mm / pixel_mm
+    draw.line((left, top + 6, right, top + 6), fill="black", width=2)
+    for end in (left, right):
+        draw.line((end, top + 2, end, top + 10), fill="black", width=1)
+    draw.text((right + 5, top), f"{length_mm // 10} cm", fill="black", font=font(10))
