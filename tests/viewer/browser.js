@@ -33,8 +33,8 @@ const commands = {
   call: ({ script, argument }) => call(script, argument),
   wait: async ({ script, argument, seconds }) => {
     const expression = `(${script})(${JSON.stringify(argument ?? null)})`;
-    await page.waitForFunction(expression, { timeout: 1000 * seconds, polling: 200 });
-    return call(script, argument);
+    const found = await page.waitForFunction(expression, { timeout: 1000 * seconds, polling: 200 });
+    return found.jsonValue();
   },
   click: async ({ x, y, count }) => page.mouse.click(x, y, { count: count ?? 1 }),
   screenshot: async ({ path, clip }) => page.screenshot({ path, clip }).then(() => null),

@@ -57,7 +57,8 @@ class Browser:
 
     def _do(self, command: str, **values: Any) -> Any:
         pipe, answers = self._process.stdin, self._process.stdout
-        assert pipe is not None and answers is not None
+        assert pipe is not None
+        assert answers is not None
         pipe.write(json.dumps({"command": command, **values}).encode() + b"\n")
         pipe.flush()
         line = answers.readline()

@@ -1,0 +1,144 @@
+"""OHIF's page: what a radiologist does there and sees."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.servers import wait_until
+from tests.viewer.browser import Browser
+
+THUMBNAIL = "[data-cy^=study-browser-thumbnail]"
+_VIEWPORT = "cornerstone.getEnabledElements().find((one) => one.viewport.getCurrentImageId?.())?.viewport"
+
+_ROWS = f"() => [...document.querySelectorAll('{THUMBNAIL}')].map((one) => one.innerText.split('\\n'))"
+_OPEN = f"""(text) => {{
+  const found = [...document.querySelectorAll('{THUMBNAIL}')].filter((one) => one.innerText.includes(text));
+  found[0]?.scrollIntoView({{ block: 'center' }});
+  found[0]?.dispatchEvent(new MouseEvent('dblclick', {{ bubbles: true }}));
+  return found.length;
+}}"""
+_PRESS = """(text) => {
+  const found = [...document.querySelectorAll('button')].find((one) => one.innerText.trim() === text);
+  found?.click();
+  return !!found;
+}"""
+_MIDDLE = """(selector) => {
+  const place = document.querySelector(selector)?.getBoundingClientRect();
+  return place && [place.x + place.width / 2, place.y + place.height / 2];
+}"""
+_CAMERA = f"""() => {{
+  const viewport = {_VIEWPORT};
+  const place = viewport.element.getBoundingClientRect();
+  const corners = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]];
+  const points = corners.map((one) => viewport.worldToCanvas(one));
+  return {{ place: [place.x, place.y, place.width, place.height], points }};
+}}"""
+_LINES = """() => [...document.querySelectorAll('.svg-layer polyline, .svg-layer path')].map(
+  (one) => one.getAttribute('points') ?? one.getAttribute('d'))"""
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """How the viewport shows the world: LPS in mm to pixels of the page."""
+
+    place: tuple[float, float, float, float]
+    """Left, top, width and height of the viewport on the page."""
+    matrix: NDArray[np.float64]
+    """(2, 4): of x, y, z and 1."""
+
+    def to_page(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Pixels (x, y) of the page where LPS positions (..., 3) are drawn."""
+        return positions @ self.matrix[:, :3].T + self.matrix[:, 3] + self.place[:2]
+
+
+class Ohif:
+    """A study in OHIF.
+
+    Parameters
+    ----------
+    browser : Browser
+        The page.
+    site : str
+        Where the viewer is served.
+    pictures : Path
+        Where screenshots are kept.
+    """
+
+    def __init__(self, browser: Browser, site: str, pictures: Path) -> None:
+        self.browser, self._site, self._pictures = browser, site, pictures
+
+    def show(self, study_instance_uid: str, series: int) -> None:
+        """Open a study anew and wait for its images and its list of so many series."""
+        self.browser.open("about:blank")
+        self.browser.errors()
+        self.browser.open(f"{self._site}/viewer?StudyInstanceUIDs={study_instance_uid}")
+        wait_until(lambda: len(self.series()) >= series, 60, f"{series} series in the list", 0.3)
+        self.browser.wait(f"() => !!{_VIEWPORT}")
+
+    def series(self) -> list[list[str]]:
+        """The lines that the list of series says of each."""
+        found: list[list[str]] = self.browser.call(_ROWS)
+        return found
+
+    def double_click(self, text: str) -> None:
+        """Open the first series whose entry in the list has a text."""
+        assert self.browser.call(_OPEN, text), f"no series {text!r} among {self.series()}"
+
+    def press(self, text: str) -> None:
+        """Press a button by its words, as soon as it is there."""
+        self.browser.wait(_PRESS, text)
+
+    def click(self, selector: str) -> None:
+        """Click with the mouse into the middle of an element."""
+        self.browser.click(*self.browser.wait(_MIDDLE, selector))
+
+    def next_measurement(self) -> None:
+        self.click("[data-cy=viewport-action-arrows-right]")
+
+    def go_to_image(self, sop_instance_uid: str) -> None:
+        """Scroll the viewport to an instance and wait until it is drawn."""
+        self.browser.call(
+            f"""(uid) => {{
+              const viewport = {_VIEWPORT};
+              viewport.setImageIdIndex(viewport.getImageIds().findIndex((one) => one.includes(`/${{uid}}/`)));
+            }}""",
+            sop_instance_uid,
+        )
+        self.browser.wait(
+            f"(uid) => {_VIEWPORT}.getCurrentImageId().includes(`/${{uid}}/`)", sop_instance_uid
+        )
+
+    def shown_instance(self) -> str:
+        """SOP Instance UID of the image that the viewport shows."""
+        image = self.browser.wait(f"() => {_VIEWPORT}?.getCurrentImageId()")
+        return re.search(r"/instances/([\d.]+)", image)[1]  # type: ignore[index]
+
+    def camera(self) -> Camera:
+        answer: dict[str, Any] = self.browser.call(_CAMERA)
+        origin, *axes = np.array(answer["points"], float)
+        matrix = np.column_stack([*(axis - origin for axis in axes), origin])
+        return Camera(tuple(answer["place"]), matrix)
+
+    def text(self) -> str:
+        """Everything that is written on the page."""
+        found: str = self.browser.call("() => document.body.innerText")
+        return found
+
+    def annotation_lines(self) -> list[NDArray[np.float64]]:
+        """Polygons that are drawn over the image, in pixels of the page."""
+        left_top = self.camera().place[:2]
+        numbers = (re.findall(r"-?\d+\.?\d*", line) for line in self.browser.call(_LINES))
+        return [np.array(one, float).reshape(-1, 2) + left_top for one in numbers if len(one) >= 6]
+
+    def picture(self, name: str) -> NDArray[np.uint8]:
+        """Keep a screenshot; its pixels (rows, columns, 3)."""
+        path = self._pictures / f"{name}.png"
+        self.browser.screenshot(path)
+        return np.asarray(Image.open(path).convert("RGB"))
