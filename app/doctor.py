@@ -22,9 +22,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.certificates import ends
 from app.doctor_models import look_at_models
 from app.finding import Finding, Mark
+from app.gateway.delivery.endpoints import look_at
 from app.gateway.network.dicomweb import connect
 from app.gateway.network.peers import PeerError, echo
-from app.gateway.settings import Gateway, Tls
+from app.gateway.settings import Gateway, Hl7Endpoint, Tls
 from app.jobs.database import open_database
 from app.jobs.tables import SCHEMA_VERSION, meta
 from app.overview import free_bytes
@@ -195,6 +196,11 @@ def _certificates(settings: Settings) -> Iterator[Finding]:
     if receiver.stow is not None:
         sections.append(("gateway.receiver.stow.tls", receiver.stow.tls))
     sections += [(f"gateway.remotes ({one.name}).tls", one.tls) for one in settings.gateway.remotes]
+    sections += [
+        (f"gateway.endpoints ({one.name}).tls", one.tls)
+        for one in settings.gateway.endpoints
+        if isinstance(one, Hl7Endpoint)
+    ]
     for setting, tls in sections:
         if tls is not None:
             for name, path in (("certificate", tls.certificate), ("ca", tls.ca)):
@@ -243,6 +249,16 @@ def _remotes(settings: Settings) -> Iterator[Finding]:
                 yield Finding(subject, Mark.FAILED, str(error), WEB_REMEDIES.get(error.code, OTHER_REMEDY))
 
 
+def _endpoints(settings: Settings) -> Iterator[Finding]:
+    for endpoint in settings.gateway.endpoints:
+        subject = f"{endpoint.kind.upper()} {endpoint.name}"
+        try:
+            yield Finding(subject, Mark.OK, look_at(endpoint))
+        except PeerError as error:
+            remedies = ENDPOINT_REMEDIES[endpoint.kind]
+            yield Finding(subject, Mark.FAILED, str(error), remedies.get(error.code, OTHER_REMEDY))
+
+
 ECHO_REMEDIES = {
     "UNREACHABLE": "see that it runs, and check host, port and the firewall",
     "TLS": "check the certificates, and that both sides use TLS or neither",
@@ -255,6 +271,22 @@ WEB_REMEDIES = {
     "HTTP_401": "check user and password_file",
     "HTTP_403": "give the user the right to read",
     "HTTP_404": "check the path of dicomweb.url",
+}
+ENDPOINT_REMEDIES = {
+    "fhir": {
+        "UNREACHABLE": "check url and the firewall, and token_file or password_file",
+        "TLS": "check ca, certificate and key, and that the address begins with https",
+        "HTTP_401": "check token_file, or user and password_file",
+        "HTTP_403": "give the user the right to read and to create",
+        "HTTP_404": "check the path of url: it is the base of the FHIR server",
+        "REDIRECTED": "set url to the address it sends to",
+        "MALFORMED": "check url: it is the base of a FHIR server",
+        "VERSION": "set version to the server's: r4b (also for R4) or r5",
+    },
+    "hl7": {
+        "UNREACHABLE": "see that it runs, and check host, port and the firewall",
+        "TLS": "check the certificates, and that both sides use TLS or neither",
+    },
 }
 OTHER_REMEDY = "see the log of the other side"
 
@@ -269,6 +301,7 @@ LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _certificates,
     _ports,
     _remotes,
+    _endpoints,
 )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from app.gateway.settings import Gateway, Tls
+from app.gateway.settings import Gateway, Hl7Endpoint, Tls
 from app.settings import Settings
 from operators.errors import ProtocolRefusal
 
@@ -113,6 +113,19 @@ def _remotes(settings: Settings) -> Iterator[Fault]:
                 yield from _unreadable(f"{setting}.dicomweb.{name}", path)
 
 
+def _endpoints(settings: Settings) -> Iterator[Fault]:
+    for endpoint in settings.gateway.endpoints:
+        setting = f"gateway.endpoints ({endpoint.name})"
+        if isinstance(endpoint, Hl7Endpoint):
+            if endpoint.tls is not None:
+                yield from tls_faults(f"{setting}.tls", endpoint.tls)
+            continue
+        for name in ("token_file", "password_file", "ca", "certificate", "key"):
+            path: Path | None = getattr(endpoint, name)
+            if path is not None:
+                yield from _unreadable(f"{setting}.{name}", path)
+
+
 def _protocols(settings: Settings) -> Iterator[Fault]:
     from app.protocols import load_protocols
 
@@ -207,11 +220,11 @@ def _rules(settings: Settings) -> Iterator[Fault]:
 
 
 _WORK: tuple[Check, ...] = (_protocols, _rules, _methods, _remotes)
-_DELIVER: tuple[Check, ...] = (_remotes,)
+_DELIVER: tuple[Check, ...] = (_remotes, _endpoints)
 CHECKS: dict[str, tuple[Check, ...]] = {
     "receive": _RECEIVE,
     "work": _WORK,
     "deliver": _DELIVER,
     "console": (),
-    "serve": (_port_conflicts, *_RECEIVE, *_WORK),
+    "serve": (_port_conflicts, *_RECEIVE, *_WORK, _endpoints),
 }

@@ -6,6 +6,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -172,6 +173,61 @@ class Remote(_Section):
         return self
 
 
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "127.0.0.1", "::1"}
+
+
+class FhirEndpoint(_Section):
+    """A FHIR server that reports are posted to, as transactions to its base address."""
+
+    kind: Literal["fhir"]
+    name: Name
+    url: str = Field(pattern=r"^https?://[^\s@?#]+$")
+    version: Literal["r4b", "r5"] = "r4b"
+    """R4 servers (4.0.1) take what is written for R4B."""
+    token_file: Path | None = None
+    """A bearer token, read anew for each attempt."""
+    user: str | None = None
+    password_file: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    check_identity: bool = True
+    """Whether the patient of the study is compared with the PACS of the AE title before posting."""
+    timeout_s: float = Field(default=30, ge=1, le=600)
+    """For connecting, and for a server that falls silent."""
+    retry: Retry = Retry()
+
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        if (self.user is None) != (self.password_file is None):
+            raise ValueError("user and password_file go together")
+        if self.user is not None and self.token_file is not None:
+            raise ValueError("give either user and password_file, or token_file")
+        secret = self.user is not None or self.token_file is not None
+        if secret and self.url.startswith("http:") and not _is_loopback(urlsplit(self.url).hostname or ""):
+            raise ValueError("a password or token goes over https only")
+        return self
+
+
+class Hl7Endpoint(_Section):
+    """A receiver of HL7 v2 messages over MLLP."""
+
+    kind: Literal["hl7"]
+    name: Name
+    host: str = Field(min_length=1, max_length=255)
+    port: Port
+    tls: Tls | None = None
+    check_identity: bool = True
+    """Whether the patient of the study is compared with the PACS of the AE title before sending."""
+    timeout_s: float = Field(default=30, ge=1, le=600)
+    """For connecting, for sending, and for the acknowledgement."""
+    retry: Retry = Retry()
+
+
+Endpoint = FhirEndpoint | Hl7Endpoint
+
+
 class Work(_Section):
     """The workers."""
 
@@ -226,6 +282,8 @@ class Gateway(_Section):
     receiver: Receiver = Receiver()
     ae_titles: tuple[LocalAe, ...] = (LocalAe(title="THERAMAP"),)
     remotes: tuple[Remote, ...] = ()
+    endpoints: tuple[Annotated[Endpoint, Field(discriminator="kind")], ...] = ()
+    """Receivers of reports that are no DICOM nodes."""
     work: Work = Work()
     retention: Retention = Retention()
     console: Console = Console()
@@ -235,14 +293,15 @@ class Gateway(_Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         titles = [ae.title for ae in self.ae_titles]
-        names = [remote.name for remote in self.remotes]
-        for kind, given in (("AE title", titles), ("remote", names)):
+        remotes = [remote.name for remote in self.remotes]
+        names = [*remotes, *(endpoint.name for endpoint in self.endpoints)]
+        for kind, given in (("AE title", titles), ("remote or endpoint", names)):
             for value in given:
                 if given.count(value) > 1:
                     raise ValueError(f"{kind} {value} is there twice")
         for ae in self.ae_titles:
-            for name in (*ae.destinations, *filter(None, [ae.pacs])):
-                if name not in names:
+            for name, known in (*((name, names) for name in ae.destinations), (ae.pacs, remotes)):
+                if name is not None and name not in known:
                     raise ValueError(f"AE title {ae.title} names the remote {name}, which is not defined")
             if ae.priors.studies and ae.pacs is None:
                 raise ValueError(f"AE title {ae.title} wants priors but names no pacs to ask")
@@ -265,3 +324,7 @@ class Gateway(_Section):
     def remote(self, name: str) -> Remote | None:
         """The remote of this name; None when the settings no longer have it."""
         return next((remote for remote in self.remotes if remote.name == name), None)
+
+    def destination(self, name: str) -> Remote | Endpoint | None:
+        """The remote or endpoint of this name; None when the settings no longer have it."""
+        return next((each for each in (*self.remotes, *self.endpoints) if each.name == name), None)

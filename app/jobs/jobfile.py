@@ -16,6 +16,9 @@ from app.gateway.settings import Gateway, LocalAe, Remote
 from operators.results.sr import SR_CLASS_UID
 from operators.study.headers import JOB_FILE
 
+ENDPOINTS = "endpoints"
+"""The destination in ``job.json`` that stands for all FHIR servers and HL7 receivers."""
+
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}
 
 
@@ -29,12 +32,16 @@ def form_of(remote: Remote) -> str:
 
 
 def destinations(gateway: Gateway, ae: LocalAe) -> list[dict[str, object]]:
-    """Return the destinations of ``job.json``: one for each form that the remotes of an AE title want."""
+    """Return the destinations of ``job.json``: one for each form that the remotes of an AE title want.
+
+    One more for its endpoints: a job without any DICOM instance could be neither followed nor withdrawn, so
+    where no remote gets one, a report is written for nobody.
+    """
     remotes = [remote for name in ae.destinations if (remote := gateway.remote(name)) is not None]
     wanted: dict[str, list[Remote]] = {}
     for remote in sorted(remotes, key=form_of):
         wanted.setdefault(form_of(remote), []).append(remote)
-    return [
+    asked: list[dict[str, object]] = [
         {
             "name": form,
             "results": sorted({kind for remote in alike for kind in remote.results}),
@@ -42,6 +49,11 @@ def destinations(gateway: Gateway, ae: LocalAe) -> list[dict[str, object]]:
         }
         for form, alike in wanted.items()
     ]
+    kinds = {endpoint.kind for endpoint in gateway.endpoints if endpoint.name in ae.destinations}
+    if kinds:
+        instances = any(remote.results for remote in remotes)
+        asked.append({"name": ENDPOINTS, "results": sorted(kinds if instances else {*kinds, "sr"})})
+    return asked
 
 
 def job_content(

@@ -14,16 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydicom.dataset import Dataset
 from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.gateway.delivery import commitment
+from app.gateway.delivery.endpoints import post
+from app.gateway.delivery.messages import Source, message_of
 from app.gateway.delivery.outgoing import (
     ForAPersonError,
     HeldUpError,
     NotWantedError,
     Order,
-    Outgoing,
     is_another_patient,
     prepare,
     query_via,
@@ -33,7 +35,7 @@ from app.gateway.delivery.outgoing import (
 from app.gateway.delivery.sending import send
 from app.gateway.network.peers import PeerError
 from app.gateway.network.query import identity_of, study_identity
-from app.gateway.settings import Gateway, Remote, Retry
+from app.gateway.settings import Endpoint, Gateway, Remote, Retry
 from app.jobs.exchange import Exchange, ExchangeError
 from app.jobs.ledger import Ledger
 from app.jobs.records.deliveries import COMMITMENT_FAILED, UNCONFIRMED
@@ -75,17 +77,16 @@ def attempt_delivery(
     row = ledger.deliveries.start(delivery_id, attempt)
     if row is None:
         return
-    remote = gateway.remote(row.destination)
-    if remote is None:
+    receiver = gateway.destination(row.destination)
+    if receiver is None:
         _park(ledger, row, "DESTINATION_UNKNOWN", "The settings no longer have this destination.")
         return
     if row.reason_code == COMMITMENT_FAILED and ledger.deliveries.denials(delivery_id) > 1:
         # The first denial is answered at once, those after it ever later.
-        _try_later(ledger, row, attempt, remote, "COMMITMENT_DENIED", row.reason)
+        _try_later(ledger, row, attempt, receiver.retry, "COMMITMENT_DENIED", row.reason)
         return
     try:
-        with _order(gateway, ledger, exchange, row, remote) as order:
-            references = _send(gateway, order, attempt)
+        references = _bring(gateway, ledger, exchange, row, receiver, attempt)
     except _OvertakenError:
         _log("delivery_overtaken", row)
     except NotWantedError as error:
@@ -94,11 +95,12 @@ def attempt_delivery(
     except ForAPersonError as error:
         _park(ledger, row, error.code, error.sentence)
     except (HeldUpError, PeerError, ExchangeError) as error:
-        _try_later(ledger, row, attempt, remote, error.code, error.sentence)
+        _try_later(ledger, row, attempt, receiver.retry, error.code, error.sentence)
     except OSError as error:
-        _try_later(ledger, row, attempt, remote, "STORAGE", f"Its files cannot be reached: {error.strerror}.")
+        sentence = f"Its files cannot be reached: {error.strerror}."
+        _try_later(ledger, row, attempt, receiver.retry, "STORAGE", sentence)
     else:
-        _secure(ledger, row, attempt, remote, references)
+        _secure(ledger, row, attempt, receiver, references)
 
 
 def check_confirmation(
@@ -150,42 +152,74 @@ def delay_s(retry: Retry, delivery_id: str, attempt: int) -> float:
     return min(retry.first_s * growth, retry.longest_s) * (0.9 + 0.2 * jitter)
 
 
+def _bring(
+    gateway: Gateway,
+    ledger: Ledger,
+    exchange: Exchange,
+    row: Row[Any],
+    receiver: Remote | Endpoint,
+    attempt: int,
+) -> References:
+    """Send a remote its instances and return them, or post an endpoint its message."""
+    if isinstance(receiver, Remote):
+        with _order(gateway, ledger, exchange, row, receiver) as order:
+            return _send(gateway, order, attempt)
+    with _scratch(gateway, row) as scratch:
+        source = Source(row, ledger.jobs.get(row.job_id), ledger, exchange, scratch)
+        _post(gateway, receiver, source, attempt)
+    return ()
+
+
 def _send(gateway: Gateway, order: Order, attempt: int) -> References:
     """Send what the delivery consists of and return what that was."""
     outgoing = prepare(order)
     if outgoing is None:
         return ()
-    _require_same_patient(gateway, order, outgoing)
-
-    def begin() -> None:
-        if not order.ledger.deliveries.begin_sending(order.delivery.id, attempt):
-            raise _OvertakenError
-
-    send(order.remote, outgoing.instances, begin)
+    if order.remote.check_identity:
+        _require_same_patient(gateway, order.remote, order.job, outgoing.header)
+    send(order.remote, outgoing.instances, lambda: _begin(order.ledger, order.delivery, attempt))
     _log("delivery_stored", order.delivery, instances=len(outgoing.instances))
     return [(one.sop_class_uid, one.sop_instance_uid) for one in outgoing.instances]
 
 
-def _require_same_patient(gateway: Gateway, order: Order, outgoing: Outgoing) -> None:
-    """Compare the patient with what the destination now says of the study.
+def _post(gateway: Gateway, endpoint: Endpoint, source: Source, attempt: int) -> None:
+    """Post the message of a delivery to an endpoint."""
+    message = message_of(endpoint, source)
+    if message is None:
+        return
+    local = gateway.local(source.job.ae_title)
+    pacs = None if local is None or local.pacs is None else gateway.remote(local.pacs)
+    if endpoint.check_identity and pacs is not None and source.delivery.kind == DeliveryKind.RESULTS:
+        _require_same_patient(gateway, pacs, source.job, message.header)
+    post(endpoint, message.content, lambda: _begin(source.ledger, source.delivery, attempt))
+    _log("delivery_stored", source.delivery)
+
+
+def _begin(ledger: Ledger, row: Row[Any], attempt: int) -> None:
+    """Record that from now on something may have arrived."""
+    if not ledger.deliveries.begin_sending(row.id, attempt):
+        raise _OvertakenError
+
+
+def _require_same_patient(gateway: Gateway, remote: Remote, job: Row[Any], header: Dataset) -> None:
+    """Compare the patient with what a remote now says of the study.
 
     A destination need not know the study, unless it is the PACS of the AE title that the study came to.
     """
-    remote, job = order.remote, order.job
-    if not remote.check_identity:
-        return
     theirs = study_identity(remote, job.study_instance_uid, query_via(remote))
     if theirs is None:
         local = gateway.local(job.ae_title)
         if local is not None and local.pacs == remote.name:
             raise HeldUpError("STUDY_UNKNOWN", "The PACS does not (yet) have the study.")
-    elif is_another_patient(identity_of(outgoing.header), theirs):
+    elif is_another_patient(identity_of(header), theirs):
         raise ForAPersonError("IDENTITY_CHANGED", "The study belongs to another patient there than here.")
 
 
-def _secure(ledger: Ledger, row: Row[Any], attempt: int, remote: Remote, references: References) -> None:
+def _secure(
+    ledger: Ledger, row: Row[Any], attempt: int, remote: Remote | Endpoint, references: References
+) -> None:
     """Have the destination commit to keep what it stored, if it is to be asked."""
-    if not remote.commitment or not references:
+    if not isinstance(remote, Remote) or not remote.commitment or not references:
         ledger.deliveries.confirm(row.id)
         return
     transaction = commitment.transaction_uid(row.id, attempt)
@@ -221,26 +255,33 @@ def _references(order: Order) -> References:
 def _order(
     gateway: Gateway, ledger: Ledger, exchange: Exchange, row: Row[Any], remote: Remote
 ) -> Iterator[Order]:
+    """Give an attempt at a remote all that it needs."""
+    with _scratch(gateway, row) as scratch:
+        yield Order(row, ledger.jobs.get(row.job_id), remote, ledger, exchange, scratch)
+
+
+@contextmanager
+def _scratch(gateway: Gateway, row: Row[Any]) -> Iterator[Path]:
     """Give an attempt its scratch folder: the same again after a kill, so that none is left behind."""
     name = hashlib.sha256(row.id.encode()).hexdigest()[:32]
     scratch: Path = gateway.data / SCRATCH / f"delivery-{name}"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700, parents=True)
     try:
-        yield Order(row, ledger.jobs.get(row.job_id), remote, ledger, exchange, scratch)
+        yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _try_later(
-    ledger: Ledger, row: Row[Any], attempt: int, remote: Remote, code: str, sentence: str | None
+    ledger: Ledger, row: Row[Any], attempt: int, retry: Retry, code: str, sentence: str | None
 ) -> None:
     """Queue the next attempt, or give up after days of trying."""
-    if time.time() - (row.resumed_s or row.created_s) > remote.retry.give_up_days * DAY_S:
-        days = f"{remote.retry.give_up_days:g}"
+    if time.time() - (row.resumed_s or row.created_s) > retry.give_up_days * DAY_S:
+        days = f"{retry.give_up_days:g}"
         _park(ledger, row, "GAVE_UP", f"Not delivered in {days} days: {code}: {sentence}")
         return
-    wait_s = delay_s(remote.retry, row.id, attempt)
+    wait_s = delay_s(retry, row.id, attempt)
     ledger.deliveries.retry(row.id, attempt, code, sentence or "", wait_s)
     _log("delivery_to_be_tried_again", row, code, attempt=attempt, delay_s=round(wait_s, 1))
 

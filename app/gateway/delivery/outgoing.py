@@ -109,7 +109,7 @@ def _results(order: Order) -> Outgoing | None:
         with (folder / row.name).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != row.digest:
                 raise ForAPersonError("RESULT_DAMAGED", "A result is not as it was computed.")
-    return Outgoing([read_instance(folder / row.name) for row in rows], _header(folder / rows[0].name))
+    return Outgoing([read_instance(folder / row.name) for row in rows], header_of(folder / rows[0].name))
 
 
 def require_current(rows: Sequence[Row[Any]]) -> None:
@@ -127,24 +127,24 @@ def _rejection(order: Order) -> Outgoing | None:
     if not rows:
         return None
     reason = "recalled" if any(row.withdrawn == "recalled" for row in rows) else "superseded"
-    _require_ended(order, reason)
+    require_ended(order.ledger, order.delivery, reason)
     header = _header_of_results(order, rows[0])
     moment = moment_of(order.delivery.created_s, order.job.time, header)
     return Outgoing([write_rejection(header, rows, reason, moment, order.scratch / "rejection.dcm")], header)
 
 
-def _require_ended(order: Order, reason: str) -> None:
+def require_ended(ledger: Ledger, rejection: Row[Any], reason: str) -> None:
     """See to it that no result goes out after its rejection."""
-    earlier = delivery_id(order.job.id, DeliveryKind.RESULTS, order.remote.name)
-    order.ledger.deliveries.withdraw(earlier, reason.upper())
-    if order.ledger.queue.is_delivering(earlier):
+    earlier = delivery_id(rejection.job_id, DeliveryKind.RESULTS, rejection.destination)
+    ledger.deliveries.withdraw(earlier, reason.upper())
+    if ledger.queue.is_delivering(earlier):
         raise HeldUpError("RESULTS_UNDERWAY", "The results themselves are still being sent.")
 
 
 def _header_of_results(order: Order, row: Row[Any]) -> Dataset:
     """Return whose the results are: as they say or, once they are cleaned away, as the destination does."""
     try:
-        return _header(order.exchange.fetch_output(order.job.id, order.scratch) / row.name)
+        return header_of(order.exchange.fetch_output(order.job.id, order.scratch) / row.name)
     except ExchangeError as error:
         if error.code != "OUTPUT_MISSING":
             raise
@@ -188,7 +188,8 @@ _PREPARE = {
 }
 
 
-def _header(path: Path) -> Dataset:
+def header_of(path: Path) -> Dataset:
+    """Return the header of a result."""
     try:
         return read_part10(path).header
     except DamagedFileError as error:

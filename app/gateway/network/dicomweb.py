@@ -132,7 +132,7 @@ def _session(remote: Remote, max_bytes: int) -> requests.Session:
     session.verify = True if section.ca is None else str(section.ca)
     if section.certificate is not None:
         session.cert = (str(section.certificate), str(section.key or section.certificate))
-    adapter = _BoundedAdapter(remote.timeout_s, max_bytes)
+    adapter = BoundedAdapter(remote.timeout_s, max_bytes)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
@@ -145,7 +145,7 @@ def _data_set(remote: Remote, match: dict[str, Any]) -> Dataset:
         raise PeerError("MALFORMED", f"{remote.name} answered with JSON that is not DICOM") from error
 
 
-class _BoundedAdapter(HTTPAdapter):
+class BoundedAdapter(HTTPAdapter):
     """Reads answers up to a size and within a time, whatever is asked for."""
 
     def __init__(self, timeout_s: float, max_bytes: int) -> None:
