@@ -1,7 +1,8 @@
-"""A second DICOM Segmentation of what is not lesion: removed uptake, reference regions, organs (PS3.3 A.51).
+"""DICOM Segmentations of what is not lesion: removed uptake and reference regions; organs (PS3.3 A.51).
 
-It is always binary, whatever form a destination wants the lesions in: a reference region lies in its organ,
-and so does removed uptake, which a label map cannot say.
+Two instances in two series, for a reference region lies in its organ, and so does removed uptake: viewers are
+slow with a hundred segments when two of them overlap, and may lose some. Both are binary whatever form a
+destination wants the lesions in: a label map cannot hold what overlaps.
 """
 
 from __future__ import annotations
@@ -75,11 +76,6 @@ from operators.segmentation.organs.references import region_mask
 from operators.segmentation.package.terms import anatomy_of
 from operators.words import clean_text
 
-ROLE: Final = "regions"
-PLACE: Final = 0
-"""Of the series among the results', see ``ResultProfile.series_number``."""
-TITLE: Final = "Regions that are not lesions"
-
 # Segmented property categories (PS3.16 CID 7150) and types (CID 7165, CID 7151).
 FUNCTION: Final = Code("246464006", "SCT", "Function")
 SPATIAL_CONCEPT: Final = Code("309825002", "SCT", "Spatial and Relational Concept")
@@ -112,8 +108,20 @@ class Region:
     """What the region's voxels have in ``labels``."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One instance in a series of its own."""
+
+    role: str
+    place: int
+    """Of the series among the results', see ``ResultProfile.series_number``."""
+    file_name: str
+    title: str
+    regions: tuple[Region, ...]
+
+
 def write_regions(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
-    """Write the regions that are not lesions as ``regions.dcm``, for the destinations that want them.
+    """Write the regions that are not lesions, for the destinations that want them.
 
     Parameters
     ----------
@@ -127,7 +135,8 @@ def write_regions(assessed: Assessed, profile: ResultProfile, folder: Path) -> t
     Returns
     -------
     tuple of ResultFile
-        The one file, for all who want it; empty where there is no such region.
+        ``regions.dcm`` with removed uptake and reference regions, ``regions-organs.dcm`` with the organs, for
+        all who want them; each only where there is such a region.
 
     Raises
     ------
@@ -138,32 +147,53 @@ def write_regions(assessed: Assessed, profile: ResultProfile, folder: Path) -> t
     quantified = assessed.quantified
     destinations = quantified.selection.case.job.destinations
     wanted = forms(destinations, ResultKind.REGIONS, profile, lambda _: None)
-    regions = regions_of(quantified.segmented) if wanted else ()
-    if not regions:
+    parts = [part for part in _parts(quantified.segmented) if part.regions] if wanted else []
+    if not parts:
         return ()
     identity = identify(assessed, profile)
     pet = quantified.segmented.volumes.pet
     _, rows, columns = pet.geometry.shape
-    frames = tuple(
+    # Every part, before the first is written: results of one study are there all or not at all.
+    drawn = [(part, _frames(part.regions)) for part in parts]
+    pixels = [
+        Pixels(1, packed_length(len(frames), rows, columns), packed(frames, rows, columns))
+        for _, frames in drawn
+    ]
+    for (part, frames), each in zip(drawn, pixels, strict=True):
+        check_capacity(len(part.regions), len(frames), each)
+    files = []
+    for (part, frames), each in zip(drawn, pixels, strict=True):
+        dataset = _head(quantified, profile, identity, part, frames)
+        put_pixel_description(dataset, pet, each.bits)
+        elements = (
+            *source_references(pet, planes_of(frames)),
+            sequence("SegmentSequence", _segments(part.regions, dataset.Manufacturer)),
+        )
+        content = encoded(dataset, elements, segment_groups(pet, frames), each)
+        path = folder / part.file_name
+        files.append(write_instance(path, dataset, content, ResultKind.REGIONS, wanted[None]))
+    return tuple(files)
+
+
+def _parts(segmented: Segmented) -> Iterator[_Part]:
+    title = "Removed uptake and reference regions"
+    yield _Part("regions", 0, "regions.dcm", title, marked_regions(segmented))
+    yield _Part("regions/organs", 10, "regions-organs.dcm", "Organs", organ_regions(segmented))
+
+
+def _frames(regions: Sequence[Region]) -> tuple[Frame, ...]:
+    return tuple(
         frame
         for number, region in enumerate(regions, 1)
         for frame in segment_frames(number, region.box, region.labels, region.value)
     )
-    pixels = Pixels(1, packed_length(len(frames), rows, columns), packed(frames, rows, columns))
-    check_capacity(len(regions), len(frames), pixels)
-    dataset = _head(quantified, profile, identity, frames)
-    put_pixel_description(dataset, pet, pixels.bits)
-    elements = (
-        *source_references(pet, planes_of(frames)),
-        sequence("SegmentSequence", _segments(regions, dataset.Manufacturer)),
-    )
-    content = encoded(dataset, elements, segment_groups(pet, frames), pixels)
-    path = folder / "regions.dcm"
-    return (write_instance(path, dataset, content, ResultKind.REGIONS, wanted[None]),)
 
 
-def regions_of(segmented: Segmented) -> tuple[Region, ...]:
-    """What is not lesion: removed uptake by organ, reference regions, then the organs that were found.
+def marked_regions(segmented: Segmented) -> tuple[Region, ...]:
+    """Removed uptake by organ, and reference regions: the one whose lowest plane has the highest z first.
+
+    In this order because Cornerstone3D (5.14, ``compactMergeSegData``), when it reads segments that overlap,
+    drops later ones on the planes that an earlier one reaches down to.
 
     Parameters
     ----------
@@ -174,15 +204,34 @@ def regions_of(segmented: Segmented) -> tuple[Region, ...]:
     tuple of Region
         Each holds a voxel at least. A reference region without a centre is left out.
     """
-    geometry = segmented.volumes.pet.geometry
     organs = segmented.organs
     by = segmented.algorithm if organs is None else organs.algorithm
+    geometry = segmented.volumes.pet.geometry
     references = (_reference(one, by, geometry) for one in segmented.references)
-    return (
+    regions = (
         *_removed(segmented.removed, segmented.removed_by or segmented.algorithm),
         *(region for region in references if region is not None),
-        *(() if organs is None else _organs(organs)),
     )
+    return tuple(sorted(regions, key=_lowest_plane, reverse=True))
+
+
+def _lowest_plane(region: Region) -> int:
+    return region.box[0].start + int(np.flatnonzero(region.labels.any(axis=(1, 2)))[0])
+
+
+def organ_regions(segmented: Segmented) -> tuple[Region, ...]:
+    """The organs that were found, in the order of the label map's values.
+
+    Parameters
+    ----------
+    segmented : Segmented
+
+    Returns
+    -------
+    tuple of Region
+        Each holds a voxel at least, and no two share one; empty without an organ map.
+    """
+    return () if segmented.organs is None else tuple(_organs(segmented.organs))
 
 
 def _removed(removed: Sequence[RemovedUptake], algorithm: Algorithm) -> Iterator[Region]:
@@ -258,23 +307,28 @@ def _label(words: str) -> str:
 
 
 def _head(
-    quantified: Quantified, profile: ResultProfile, identity: Identity, frames: Sequence[Frame]
+    quantified: Quantified,
+    profile: ResultProfile,
+    identity: Identity,
+    part: _Part,
+    frames: Sequence[Frame],
 ) -> Dataset:
     """What the SEG holds once (PS3.3 table A.51-1)."""
     pet = quantified.segmented.volumes.pet
     _, rows, columns = pet.geometry.shape
-    number = profile.series_number(PLACE)
-    dataset = head(quantified, profile, identity, ResultInstance(SEG_CLASS_UID, "SEG", ROLE, number, TITLE))
-    dataset.SeriesDescription = TITLE  # whatever the lesions may be called
+    number = profile.series_number(part.place)
+    series = ResultInstance(SEG_CLASS_UID, "SEG", part.role, number, part.title)
+    dataset = head(quantified, profile, identity, series)
+    dataset.SeriesDescription = part.title  # whatever the lesions may be called
     put_place(dataset, pet, identity)
     dataset.ImageType = ["DERIVED", "PRIMARY"]
     dataset.ContentLabel = "REGIONS"
-    dataset.ContentDescription = "Removed uptake, reference regions and organs"
+    dataset.ContentDescription = part.title
     dataset.SegmentationType = "BINARY"
     dataset.SegmentsOverlap = "YES" if overlapping(frames, rows, columns) else "NO"
     dataset.NumberOfFrames = len(frames)
-    put_dimensions(dataset, identity.uid(f"{ROLE}/dimensions"), SEGMENT, POSITION)
-    if frames[0].segment == frames[-1].segment and is_gapless([frame.z for frame in frames]):
+    put_dimensions(dataset, identity.uid(f"{part.role}/dimensions"), SEGMENT, POSITION)
+    if len(part.regions) == 1 and is_gapless([frame.z for frame in frames]):
         dataset.DimensionOrganizationType = "3D"
     dataset.SharedFunctionalGroupsSequence = [shared_groups(pet)]
     return dataset
