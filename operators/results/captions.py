@@ -156,6 +156,11 @@ class Words:
         written = f"{value:.{decimals}f}"
         return written.replace(".", ",") if self.language in _DECIMAL_COMMA else written
 
+    def short(self, value: float) -> str:
+        """A number as the language writes it, with no zeros at its end."""
+        written = f"{value:.4g}"
+        return written.replace(".", ",") if self.language in _DECIMAL_COMMA else written
+
     def volume_ml(self, value: float) -> str:
         """A volume in ml, to three digits or so."""
         return self.number(value, 1 if value >= 10 else 2)

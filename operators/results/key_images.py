@@ -88,11 +88,11 @@ def write_key_images(assessed: Assessed, profile: ResultProfile, folder: Path) -
         How this site's results present themselves.
     folder : Path
         Where to write. Of each form: ``key-images-mip.dcm``, the rotating projection;
-        ``key-images-grey.dcm``, two still ones for stations without colour; ``key-images-lesions.dcm``, a frame for each lesion, where
-        there are any; ``key-images-summary.dcm``, reference regions, removed uptake and the course over all
-        studies, where there is any of these; ``key-objects.dcm``, the Key Object Selection that names them.
-        Where there are several forms, all but the first (English, nothing of the patient) have theirs in the
-        file's name.
+        ``key-images-grey.dcm``, two still ones for stations without colour; ``key-images-lesions.dcm``, a
+        frame for each lesion, where there are any; ``key-images-summary.dcm``, reference regions, removed
+        uptake and the course over all studies, where there is any of these; ``key-objects.dcm``, the Key
+        Object Selection that names them. Where there are several forms, all but the first (English, nothing
+        of the patient) have theirs in the file's name.
 
     Returns
     -------
@@ -211,7 +211,8 @@ class _Maker:
             labels=[self.identity.names[lesion.number].identifier for lesion in shown],
             sources=lesion_frames.lesion_sources(quantified),
             description="Axial slices through the hottest voxel of "
-            f"{len(shown)} of {len(quantified.lesions)} regions, the hottest first: PET, SUVbw 0 to {SUV_WINDOW:g} g/ml{on_ct}.",
+            f"{len(shown)} of {len(quantified.lesions)} regions, the hottest first: PET, "
+            f"SUVbw 0 to {SUV_WINDOW:g} g/ml{on_ct}.",
             derivation=REFORMATTED,
             pixel_mm=lesion_frames.PIXEL_MM,
             orientation=("L", "P"),

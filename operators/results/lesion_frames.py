@@ -105,7 +105,7 @@ def lesion_frames(
     for place, lesion in enumerate(shown, 1):
         whole = Image.new("RGB", (PANEL_PX + _SIDE_PX, PANEL_PX + _FOOT_PX), "white")
         whole.paste(_panel(quantified, lesion, names), (0, 0))
-        whole.paste(_located(overview, projections, quantified, lesion), (PANEL_PX + 6, 2))
+        whole.paste(_located(overview, projections, lesion), (PANEL_PX + 6, 2))
         _write_numbers(whole, quantified, lesion, names[lesion.number].identifier, words)
         of = words.say("picture_of", number=place, all=len(shown))
         if len(shown) < len(quantified.lesions):
@@ -129,7 +129,7 @@ def lesion_sources(quantified: Quantified) -> list[tuple[str, list[Instance]]]:
 
 
 def _slice_of(pet: Volume, lesion: Lesion) -> _Slice:
-    """The plane of the hottest voxel, round the middle of the lesion there, inside the PET where it can be."""
+    """The plane of the hottest voxel, round the lesion's middle there, inside the PET where it can be."""
     view = view_along(pet.geometry, 2)
     index = lesion.suv_max_index[view.through]
     section = np.take(lesion.mask, index - lesion.box[view.through].start, axis=view.through)
@@ -194,10 +194,10 @@ def _draw_outline(
         draw.line(flat, fill=halo, width=width + 2)
         draw.line(flat, fill=colour_of(lesion), width=width)
     longest = max(corners, key=len)
-    low, high = longest.min(axis=0), longest.max(axis=0)
-    if (high < 0).any() or (low > PANEL_PX).any():
+    if (longest.max(axis=0) < 0).any() or (longest.min(axis=0) > PANEL_PX).any():
         return
-    place = (min(high[0] + 4, PANEL_PX - 26), min(max(low[1] - 14, 2), PANEL_PX - 18))
+    across, down = longest[longest[:, 0].argmax()].tolist()
+    place = (min(max(across + 4, 2), PANEL_PX - 26), min(max(down - 8, 2), PANEL_PX - 18))
     draw_label(draw, place, short_name(names[lesion.number]), colour_of(lesion), halo, size=13)
 
 
@@ -258,9 +258,7 @@ def _ct_at(ct: Volume, pet: Volume, shown: _Slice) -> NDArray[np.float64]:
     return np.where(inside, hounsfield, _AIR_HU)
 
 
-def _located(
-    overview: Image.Image, projections: Projections, quantified: Quantified, lesion: Lesion
-) -> Image.Image:
+def _located(overview: Image.Image, projections: Projections, lesion: Lesion) -> Image.Image:
     """The projection from the front, a cross of lines through the lesion's hottest voxel."""
     picture = overview.copy()
     table = projections.table

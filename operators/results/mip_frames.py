@@ -181,8 +181,8 @@ def _frame(projections: Projections, words: Words, angle: int, mode: Mode) -> Im
     draw_scale(whole, 6, top, whole.width - 12, greys)
     for place, (text, is_warning) in enumerate(lines, 1):
         fill = (WARNING_RGB if is_warning else "black") if mode == "RGB" else 0
-        text = shortened(text, 11, whole.width - 12)
-        draw.text((6, top + _LINE_PX * place), text, fill=fill, font=font(11))
+        line = shortened(text, 11, whole.width - 12)
+        draw.text((6, top + _LINE_PX * place), line, fill=fill, font=font(11))
     return whole
 
 

@@ -22,6 +22,7 @@ SUV_WINDOWS: Final = 2.0
 """Upper end of the grey scale as a multiple of the region's SUVmean; the lower is 0."""
 
 _HEIGHT_PX: Final = 260
+_CAPTIONED_HEIGHT_PX: Final = 380
 _LINE_PX: Final = 18
 _GAP_PX: Final = 6
 _COLOUR: Final = (0, 150, 60)
@@ -68,7 +69,8 @@ def draw_references(
 def _row(pet: Volume, region: ReferenceRegion, words: Words | None) -> Image.Image:
     """A caption over both slices."""
     mask = region_mask(region, pet.geometry)
-    panels = [_panel(pet, region, mask, view_along(pet.geometry, axis)) for axis in (1, 2)]
+    height = _HEIGHT_PX if words is None else _CAPTIONED_HEIGHT_PX
+    panels = [_panel(pet, region, mask, view_along(pet.geometry, axis), height) for axis in (1, 2)]
     if words is not None:
         for panel in panels:
             mark_sides(panel)
@@ -77,7 +79,7 @@ def _row(pet: Volume, region: ReferenceRegion, words: Words | None) -> Image.Ima
     width = sum(panel.width for panel in panels) + _GAP_PX
     if words is not None:
         width = max([width, *(width_of(line, 11) + 4 for line in lines)])
-    row = Image.new("RGB", (width, _LINE_PX * len(lines) + _HEIGHT_PX), "white")
+    row = Image.new("RGB", (width, _LINE_PX * len(lines) + height), "white")
     for place, line in enumerate(lines):
         ImageDraw.Draw(row).text((2, 2 + place * _LINE_PX), line, fill="black", font=letters)
     left = 0
@@ -117,13 +119,15 @@ def _caption(region: ReferenceRegion) -> str:
     return ", ".join(words)
 
 
-def _panel(pet: Volume, region: ReferenceRegion, mask: NDArray[np.bool_], view: View) -> Image.Image:
+def _panel(
+    pet: Volume, region: ReferenceRegion, mask: NDArray[np.bool_], view: View, height_px: int
+) -> Image.Image:
     """One slice through the region's centre, PET in inverted grey, with the region's outline."""
     index = _index(region, pet.geometry)[view.through]
     suv = np.asarray(view.arrange(plane(pet, view.through, index)), np.float64)
     grey = (255 - np.clip(suv / _limit(region), 0, 1) * 255).astype(np.uint8)
     height_mm, width_mm = grey.shape[0] * view.row_mm, grey.shape[1] * view.column_mm
-    pixel_mm = max(height_mm, width_mm) / _HEIGHT_PX
+    pixel_mm = max(height_mm, width_mm) / height_px
     panel = enlarged(grey, view, pixel_mm).convert("RGB")
     draw = ImageDraw.Draw(panel)
     scale = np.array([view.column_mm, view.row_mm]) / pixel_mm

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.domain import Box, Geometry, Volume
+from operators.domain import Box, Volume
 from operators.results.pictures import SUV_WINDOW, View, view_along
 
 COARSEST_MM: Final = 4.2
@@ -183,7 +183,7 @@ def set_up(pet: Volume, boxes: Iterable[Box]) -> tuple[Turntable, Lines]:
     depths = _places(table.shape[1], joined[1], table.flip_depths)
     columns = _places(table.shape[2], joined[2], view.flip_columns)
     hottest = heat.max(axis=0)
-    table = _centred(table, geometry, hottest, depths, columns, boxes)
+    table = _centred(table, hottest, depths, columns, boxes)
     shown = hottest > 0
     depth, column = np.nonzero(shown)
     values = np.ascontiguousarray(heat[:, shown].T)
@@ -211,7 +211,6 @@ def _places(voxels: int, step: int, flipped: bool) -> NDArray[np.float64]:
 
 def _centred(
     table: Turntable,
-    geometry: Geometry,
     hottest: NDArray[np.uint8],
     depths: NDArray[np.float64],
     columns: NDArray[np.float64],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -20,7 +21,8 @@ _RIGHT_PX: Final = 40
 _PANEL_PX: Final = 120
 _TITLE_PX: Final = 22
 _LINE_PX: Final = 16
-_TICKS: Final = 3
+_TICKS: Final = 2
+_ROUND: Final = (1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 _GREY: Final = (130, 130, 130)
 
 
@@ -41,15 +43,15 @@ class Axis:
 @dataclass(frozen=True, slots=True)
 class _Panel:
     key: str
-    attribute: str
+    value_of: Callable[[TimePoint], float | None]
     unit: str
     colour: tuple[int, int, int]
 
 
 _PANELS: Final = (
-    _Panel("total_volume", "volume_ml", "ml", (0, 90, 170)),
-    _Panel("total_uptake", "total_lesion_uptake_g", "g", (170, 70, 0)),
-    _Panel("suv_mean", "suv_mean", "g/ml", (110, 40, 150)),
+    _Panel("total_volume", lambda point: point.volume_ml, "ml", (0, 90, 170)),
+    _Panel("total_uptake", lambda point: point.total_lesion_uptake_g, "g", (170, 70, 0)),
+    _Panel("suv_mean", lambda point: point.suv_mean, "g/ml", (110, 40, 150)),
 )
 
 
@@ -96,7 +98,7 @@ def time_axis(placed: Sequence[TimePoint]) -> Axis:
     low, high = min(days), max(days)
     if low == high:
         low -= 1.0
-    return Axis(low, high, _LEFT_PX + 10, _WIDTH_PX - _RIGHT_PX)
+    return Axis(low, high, _LEFT_PX + 26, _WIDTH_PX - _RIGHT_PX)
 
 
 def value_axis(values: Sequence[float], top_px: float) -> Axis:
@@ -106,9 +108,9 @@ def value_axis(values: Sequence[float], top_px: float) -> Axis:
 
 
 def round_up(value: float) -> float:
-    """The next 1, 2, 3, 5 or 10 times a power of ten."""
+    """The next round number, of which the half is round too."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 3, 5, 10) if value <= step * power * (1 + 1e-9))
+    return next(step * power for step in _ROUND if value <= step * power * (1 + 1e-9))
 
 
 def _draw_panel(
@@ -119,45 +121,40 @@ def _draw_panel(
     top: int,
     words: Words,
 ) -> None:
-    known = [(point, getattr(point, panel.attribute)) for point in placed]
-    values = [value for _, value in known if value is not None]
-    axis = value_axis(values, top)
+    known = [(point.days or 0.0, panel.value_of(point)) for point in placed]
+    axis = value_axis([value for _, value in known if value is not None], top)
     title = f"{words.say(panel.key)}, {panel.unit}"
     draw.text((_LEFT_PX, top + 4), title, fill=panel.colour, font=font(12, bold=True))
     for tick in range(_TICKS + 1):
         value = axis.high * tick / _TICKS
         row = axis(value)
         draw.line((_LEFT_PX, row, _WIDTH_PX - 10, row), fill=_GREY if tick == 0 else (225, 225, 225))
-        text = words.number(value, _decimals(axis.high))
-        draw.text((_LEFT_PX - 6, row), text, fill=_GREY, font=font(10), anchor="rm")
-    marks = [(time(-point.days), axis(value)) for point, value in known if value is not None]
-    draw.line(marks, fill=panel.colour, width=2)
-    for column, row in marks:
-        draw.ellipse((column - 4, row - 4, column + 4, row + 4), fill=panel.colour)
-    for (point, value), place in zip(known, _label_places(known, time, axis), strict=True):
-        if value is None:
-            _draw_cross(draw, time(-point.days), axis(0.0))
-        else:
-            text = words.number(value, _decimals(value))
-            draw.text(
-                place, text, fill="black", font=font(11), anchor="mb", stroke_width=2, stroke_fill="white"
-            )
+        draw.text((_LEFT_PX - 6, row), words.short(value), fill=_GREY, font=font(10), anchor="rm")
+    for (days, value), (next_days, next_value) in pairwise(known):
+        if value is not None and next_value is not None:  # no line over a study without numbers
+            ends = (time(-days), axis(value), time(-next_days), axis(next_value))
+            draw.line(ends, fill=panel.colour, width=2)
+    for days, known_value in known:
+        _draw_mark(draw, panel, time(-days), axis, known_value, words)
 
 
-def _label_places(
-    known: Sequence[tuple[TimePoint, float | None]], time: Axis, axis: Axis
-) -> list[tuple[float, float]]:
-    """Above the marks."""
-    return [(time(-(point.days or 0.0)), axis(value or 0.0) - 6) for point, value in known]
+def _draw_mark(
+    draw: ImageDraw.ImageDraw, panel: _Panel, column: float, axis: Axis, value: float | None, words: Words
+) -> None:
+    """A study's number, or a cross on the time axis where it has none."""
+    if value is None:
+        row = axis(0.0)
+        for sign in (-1, 1):
+            draw.line((column - 5, row - 5 * sign, column + 5, row + 5 * sign), fill=WARNING_RGB, width=2)
+        return
+    row = axis(value)
+    draw.ellipse((column - 4, row - 4, column + 4, row + 4), fill=panel.colour)
+    text, place = words.number(value, _decimals(value)), (column, row - 6)
+    draw.text(place, text, "black", font(11), "mb", stroke_width=2, stroke_fill="white")
 
 
 def _decimals(value: float) -> int:
     return 0 if value >= 100 else 1 if value >= 10 else 2
-
-
-def _draw_cross(draw: ImageDraw.ImageDraw, column: float, row: float) -> None:
-    for sign in (-1, 1):
-        draw.line((column - 5, row - 5 * sign, column + 5, row + 5 * sign), fill=WARNING_RGB, width=2)
 
 
 def _draw_times(
@@ -172,7 +169,8 @@ def _draw_times(
         if column + half < free_from:
             draw.text((column, top - 4), text, fill="black", font=font(10), anchor="mt")
             free_from = column - half - 6
-    draw.text((_WIDTH_PX / 2, top + 10), words.say("days"), fill=_GREY, font=font(10), anchor="mt")
+    if not words.dated:
+        draw.text((_WIDTH_PX / 2, top + 10), words.say("days"), fill=_GREY, font=font(10), anchor="mt")
 
 
 def _when(point: TimePoint, words: Words) -> str:
@@ -186,5 +184,7 @@ def _when(point: TimePoint, words: Words) -> str:
 def _remark(point: TimePoint, words: Words) -> str | None:
     """Why a study is not among the marks, or has no numbers; None where it is and has them."""
     if point.withheld is not None:
-        return f"× {words.say('day', value=_when(point, words))}: {words.say('withheld')}. {point.withheld}"
+        when = _when(point, words)
+        when = when if words.dated or point.days is None else words.say("day", value=when)
+        return f"× {when}: {words.say('withheld')}. {point.withheld}"
     return words.say("time_unknown") if point.days is None else None
