@@ -30,7 +30,7 @@ from app.settings import read_settings
 
 if TYPE_CHECKING:
     from app.settings import Settings
-    from operators.domain import Protocol
+    from operators.domain import Case, Protocol
 
 MIB = 1 << 20
 FIRST_TO_GO = "500"
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def essence_of(folder: Path, protocols: Mapping[str, Protocol]) -> str | None:
-    """Return what the MAP would select of a folder: a digest over the PET's and the CT's instances.
+    """Return what the MAP would select of a folder: a digest over the PET, the CT and a reader's answers.
 
     Parameters
     ----------
@@ -96,7 +96,22 @@ def essence_of(folder: Path, protocols: Mapping[str, Protocol]) -> str | None:
         for role, series in (("pet", selection.pet), ("ct", selection.ct))
         if series is not None
     ]
+    answers = _answers(cases[0])
+    if answers:
+        chosen.append(["answers", answers])
     return hashlib.sha256(json.dumps(chosen).encode()).hexdigest()
+
+
+def _answers(case: Case) -> list[str]:
+    """Digests of the edited segmentations that the job names, in its order."""
+    from app.gateway.spool import stored_digest
+
+    held = {
+        instance.sop_instance_uid: instance.path
+        for series in case.study.series
+        for instance in series.instances
+    }
+    return [stored_digest(held[uid]) or "" for uid in case.job.answers if uid in held]
 
 
 def _warm_up(settings: Settings) -> Mapping[str, Protocol]:

@@ -13,6 +13,7 @@ from app.jobs.queue import Queue
 from app.jobs.records.deliveries import Deliveries
 from app.jobs.records.incidents import Incidents
 from app.jobs.records.jobs import Jobs
+from app.jobs.records.readings import Readings
 from app.jobs.records.results import Results
 
 
@@ -33,4 +34,5 @@ class Ledger:
         self.jobs = Jobs(engine, queue)
         self.results = Results(engine, queue)
         self.deliveries = Deliveries(engine, queue)
+        self.readings = Readings(engine)
         self.incidents = Incidents(engine)

@@ -154,6 +154,29 @@ workers = Table(
     Column("heard_s", Float, nullable=False),
 )
 
+readings = Table(
+    "theramap_reading",
+    metadata,
+    Column("answer_uid", String, primary_key=True),  # SOP Instance UID
+    Column("job_id", ForeignKey(jobs.c.id), nullable=False, index=True),
+    Column("study_key", String, nullable=False),
+    Column("kind", String, nullable=False),  # edited_segmentation, verified_report
+    Column("algorithm", String, nullable=False),
+    Column("called_before", String, nullable=False),
+    Column("time_s", Float, nullable=False, index=True),
+    Column("lesions_before", Integer, nullable=False),
+    Column("lesions_after", Integer, nullable=False),
+    Column("accepted", Integer, nullable=False),
+    Column("changed", Integer, nullable=False),
+    Column("rejected", Integer, nullable=False),
+    Column("regrouped", Integer, nullable=False),
+    Column("added", Integer, nullable=False),
+    Column("volume_before_ml", Float, nullable=False),
+    Column("volume_after_ml", Float),
+    Column("dice", Float),
+    Column("changed_dice", JSON, nullable=False),
+)
+
 incidents = Table(
     "theramap_incident",
     metadata,

@@ -9,6 +9,7 @@ exchange keeps the first output, the tables the first registration.
 from __future__ import annotations
 
 import errno
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,10 +30,12 @@ from app.jobs.ledger import Ledger
 from app.jobs.patience import is_away, patiently
 from app.jobs.pool import DeathError, FullError, Runner, StoppedError, Task
 from app.jobs.priors import PriorsError
+from app.jobs.readings import an_image, answers_in, of_edited
 from app.jobs.register import ESSENCE_FILE, ResultsError, read_outcome, require_same_patient
 from app.jobs.tables import DeliveryKind, JobState
 from app.log import get_logger, place_of
 from app.process import Stop
+from operators.results.manifest import FILE_NAME
 
 GRACE = 0.8
 """Part of ``stop_grace_s`` in which what is under way may finish; in the rest it is given back."""
@@ -196,6 +199,9 @@ class Studies:
             priors = self._fetch_priors(ae, files, folder)
         earlier = self._ledger.results.current(row.study_key, before_revision=row.revision)
         content = job_content(row, ae, destinations(self._gateway, ae), priors, earlier)
+        answers = answers_in(sorted(files.iterdir()))
+        if answers:
+            content["answers"] = answers
         source = assemble(scratch / "input", files, folder if priors else None, content)
         known = None
         if row.origin == "arrival":
@@ -207,7 +213,7 @@ class Studies:
         if answer.essence is not None:
             (output / ESSENCE_FILE).write_text(answer.essence, encoding="ascii")
         found = read_outcome(output, row.study_instance_uid)
-        require_same_patient(output, found, min(files.iterdir()))
+        require_same_patient(output, found, an_image(files))
         self._exchange.put_output(row.id, output)
         return Verdict(JobState.DONE)
 
@@ -222,7 +228,9 @@ class Studies:
             state = self._ledger.jobs.end(row.id, JobState.UNCHANGED, essence=verdict.essence)
             return Verdict(state)
         with self._folder() as scratch:
-            found = read_outcome(self._exchange.fetch_output(row.id, scratch), row.study_instance_uid)
+            output = self._exchange.fetch_output(row.id, scratch)
+            found = read_outcome(output, row.study_instance_uid)
+            reading = of_edited(row.id, json.loads((output / FILE_NAME).read_bytes()))
         tell = ae.destinations if ae.status_reports else ()
         done = found.state == JobState.DONE
         kind = DeliveryKind.RESULTS if done else DeliveryKind.STATUS
@@ -239,6 +247,8 @@ class Studies:
         except IntegrityError:
             sentence = "Instances with the same UIDs are results of another job already."
             return self._park(row, "RESULTS_EXIST", sentence)
+        if reading is not None and state == JobState.DONE:
+            self._ledger.readings.record(reading)
         return Verdict(state, found.code)
 
     @contextmanager

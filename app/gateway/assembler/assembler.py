@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.gateway.assembler.answers import Answers
 from app.gateway.assembler.asking import Asker
 from app.gateway.assembler.completeness import Facts, proves_complete, read_facts
 from app.gateway.assembler.manifest import Entry, read_entry, relevant
@@ -71,6 +72,10 @@ class _Study:
     """The folder's time when its files were last looked at."""
     settled_ns: int | None = None
     """The folder's time when there was nothing more to do."""
+    answers: dict[str, Entry] = field(default_factory=dict)
+    """Segmentations that a person has edited: they are of the revision as images are."""
+    weighed: frozenset[str] = frozenset()
+    """Files that are no images, of which it is known whether they are answers."""
     returned_ns: int = 0
     """Up to when instances have been compared with our own results."""
     not_before_s: float = 0.0
@@ -78,7 +83,12 @@ class _Study:
 
     @property
     def arrivals_ns(self) -> list[int]:
-        return [self.status[name][0] for name in relevant(self.entries)]
+        return [self.status[name][0] for name in self.held]
+
+    @property
+    def held(self) -> dict[str, Entry]:
+        """What a revision of the study has."""
+        return {**relevant(self.entries), **self.answers}
 
 
 class Assembler:
@@ -112,6 +122,7 @@ class Assembler:
         self._exchange = exchange
         self._asker = asker or Asker()
         self._ask_apart_s = ask_apart_s
+        self._answers = Answers(ledger, exchange, settings.data)
         self._known: dict[Path, _Study] = {}
 
     def tick(self, now: float | None = None) -> None:
@@ -204,15 +215,19 @@ class Assembler:
     def _scan(self, folder: StudyFolder, study: _Study) -> None:
         """Read the heads of files that are new or changed; forget those that are gone."""
         status = {name: (found.st_mtime_ns, found.st_size) for name, found in folder.files().items()}
-        before = relevant(study.entries)
+        before = study.held
         for name in study.status.keys() - status.keys():
             study.entries.pop(name, None)
         for name, (time_ns, size) in status.items():
             if study.status.get(name) != (time_ns, size):
                 study.entries[name] = read_entry(folder.path / name, size)
                 study.facts.pop(name, None)
+        beside = {name: entry for name, entry in study.entries.items() if entry and not entry.is_relevant}
+        if beside.keys() != study.weighed:
+            study.answers = self._answers.among(folder, beside)
+            study.weighed = frozenset(beside)
         study.status = status
-        if relevant(study.entries) != before:
+        if study.held != before:
             study.asked, study.since_s = _Asked(), time.monotonic()
         self._notice_returned(folder, study)
 
@@ -235,7 +250,7 @@ class Assembler:
         """Whether the shorter quiet time has passed and suffices."""
         pacs = None if ae.pacs is None else self._settings.remote(ae.pacs)
         begins_s = ae.quiet_complete_s - (2 * self._ask_apart_s if pacs else 0)
-        if quiet_s < begins_s or len(study.arrivals_ns) > PROVABLE:
+        if quiet_s < begins_s or len(study.arrivals_ns) > PROVABLE or not relevant(study.entries):
             return False
         facts = self._facts(folder, study)
         if not proves_complete(facts):
@@ -266,7 +281,7 @@ class Assembler:
     def _hand_over(self, folder: StudyFolder, study: _Study, ae: LocalAe) -> None:
         """Publish the revision and add its job, unless the latest job is of the very same."""
         latest = self._ledger.jobs.latest(folder.study_key)
-        held = Revision.of_spool(folder, relevant(study.entries), max(study.arrivals_ns))
+        held = Revision.of_spool(folder, study.held, max(study.arrivals_ns))
         if latest is not None and held.is_known(latest):
             return
         try:

@@ -37,3 +37,34 @@ class NewResult:
     algorithm: str
     model: str | None
     """Every model that had a part in it, as ``NAME@DIGEST``, parted by spaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewReading:
+    """What a person answered to the results of a job, in numbers."""
+
+    answer_uid: str
+    """SOP Instance UID of the answer."""
+    job_id: str
+    """The job that measured it, or whose results a report is about."""
+    kind: str
+    """``edited_segmentation`` or ``verified_report``."""
+    algorithm: str
+    """NAME VERSION of what had found the lesions."""
+    called_before: str
+    """What these were called: the value of a claim."""
+    lesions_before: int
+    lesions_after: int
+    accepted: int
+    changed: int
+    rejected: int
+    regrouped: int
+    """Automatic lesions that were split, merged or redrawn as others."""
+    added: int
+    volume_before_ml: float
+    volume_after_ml: float | None
+    """None: a report has lesions that only it measures."""
+    dice: float | None
+    """Of both masks; None for a report."""
+    changed_dice: list[float]
+    """Of each lesion that was drawn anew."""

@@ -285,3 +285,42 @@ def test_results_of_an_ae_title_that_is_gone_by_now_wait_for_a_person(site: Site
     assert site.ledger.jobs.resume(job)
     assert _run(site, Canned(refuse), job) == ["done"]  # what was computed is used
     assert len(site.ledger.deliveries.of_job(job)) == 2
+
+
+def test_an_edited_segmentation_is_named_to_the_map_and_its_difference_recorded(site: Site) -> None:
+    reading = {
+        "sop_instance_uid": "1.2.9.1",
+        "sha256": "0" * 64,
+        "form": "binary",
+        "grid": "pet",
+        "called_before": "lesion",
+        "lesions_before": 1,
+        "lesions_after": 1,
+        "volume_before_ml": 2.0,
+        "volume_after_ml": 3.0,
+        "dice": 0.8,
+        "judged": [
+            {
+                "judgement": "changed",
+                "before": [1],
+                "after": [1],
+                "volume_before_ml": 2.0,
+                "volume_after_ml": 3.0,
+                "dice": 0.8,
+            }
+        ],
+    }
+    named: list[object] = []
+
+    def act(task: Task) -> Answer:
+        answer = complete(task)
+        named.extend(json.loads((task.input / "job.json").read_bytes())["answers"])
+        path = task.output / "results.json"
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | {"reading": reading}))
+        return answer
+
+    job = site.queue_empty(1)  # of one segmentation, as an answer is
+    assert _run(site, Canned(act), job) == ["done"]
+    assert len(named) == 1
+    (row,) = site.ledger.readings.since()
+    assert (row.job_id, row.answer_uid, row.changed, row.changed_dice) == (job, "1.2.9.1", 1, [0.8])
