@@ -86,7 +86,9 @@ def _meant(assessed: Assessed, language: Language) -> Iterator[Statement]:
             yield judged(finding, language)
     if open_ones:
         titles = ", ".join(each.title for each in open_ones)
-        grounds = phrases(language).text("indeterminate_findings", titles=titles, reason=withheld)
+        said = phrases(language)
+        reason = said.translated(withheld or "")
+        grounds = said.text("indeterminate_findings", titles=titles, reason=reason)
         yield Statement(codes.RULE_FINDING, codes.INDETERMINATE, (Statement(codes.GROUNDS, grounds),))
     for follow_up in assessed.follow_ups:
         yield Statement(codes.CHANGE, summary_response.change(follow_up, language))
@@ -168,7 +170,9 @@ def _organs(quantified: Quantified, said: Phrases) -> str:
     if segmented.algorithm.network is not None and segmented.claim is Claim.LESION:
         return described  # the network has told physiological uptake, not the organs
     protocol = quantified.selection.protocol
-    names = ", ".join(organ.name for organ in protocol.physiological) or said.text("organs_none_named")
+    names = ", ".join(said.translated(organ.name) for organ in protocol.physiological) or said.text(
+        "organs_none_named"
+    )
     source = f" ({protocol.physiological_source})" if protocol.physiological_source else ""
     return f"{described} {said.text('organs_physiological', names=f'{names}{source}')}"
 
@@ -181,7 +185,7 @@ def _removed(regions: tuple[RemovedUptake, ...], said: Phrases) -> str:
     parts = [
         said.text(
             "removed_organ",
-            organ=organ,
+            organ=said.translated(organ),
             count=len(own),
             volume=said.number(sum(region.volume_ml for region in own), 2),
             suv_max=said.number(max(region.suv_max for region in own), 2),
@@ -199,7 +203,7 @@ def _reference(region: ReferenceRegion, said: Phrases) -> str:
     parts = [
         said.text(
             "reference_region",
-            name=region.name.replace("_", " "),
+            name=said.translated(region.name.replace("_", " ")),
             suv_mean=said.number(region.suv_mean, 2),
             suv_sd=said.number(region.suv_sd, 2),
         )
@@ -259,7 +263,7 @@ def totals(quantified: Quantified, language: Language = Language.ENGLISH) -> str
     """The totals over all lesions and by site, or why they are withheld."""
     said = phrases(language)
     if quantified.withheld is not None:
-        return said.text("withheld", reason=quantified.withheld)
+        return said.text("withheld", reason=said.translated(quantified.withheld))
     sums = quantified.totals
     parts = [
         said.text("totals_count", count=sums.count),
@@ -275,7 +279,7 @@ def totals(quantified: Quantified, language: Language = Language.ENGLISH) -> str
     sites = [
         said.text(
             "totals_site",
-            name=site.name,
+            name=said.translated(site.name),
             count=site.totals.count,
             volume=said.number(site.totals.volume_ml, 2),
         )

@@ -72,7 +72,7 @@ def _burden(point: TimePoint, said: Phrases) -> str:
 def _volumes(follow_up: FollowUp, said: Phrases) -> str:
     prior = follow_up.prior
     if prior.withheld is not None:
-        return said.text("change_totals_withheld", reason=prior.withheld)
+        return said.text("change_totals_withheld", reason=said.translated(prior.withheld))
     volume = said.number(prior.totals.volume_ml, 2)
     return said.text("change_totals", count=prior.totals.count, volume=volume)
 

@@ -59,6 +59,11 @@ class Phrases:
             entry = entry["one" if values["count"] in self.singular else "many"]
         return entry.format(**values)
 
+    def translated(self, english: str) -> str:
+        """What another step says, where it says it in words that are phrases of ours; else as it is."""
+        key = _own_words().get(english)
+        return english if key is None else self.text(key)
+
     def number(self, value: float, decimals: int) -> str:
         """A number as the language writes it, with a fixed number of decimals."""
         return f"{value:.{decimals}f}".replace(".", self.decimal_sign)
@@ -88,6 +93,13 @@ def phrases(language: Language) -> Phrases:
     return Phrases(
         language, content["name"], content["decimal_sign"], frozenset(content["singular"]), entries
     )
+
+
+@cache
+def _own_words() -> dict[str, str]:
+    """Keys of the phrases that other steps use, by their English words."""
+    entries = phrases(Language.ENGLISH).entries.items()
+    return {entry: key for key, entry in entries if key.startswith("own_") and isinstance(entry, str)}
 
 
 def places_of(phrase: str) -> set[str]:

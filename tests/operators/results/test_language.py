@@ -1,10 +1,14 @@
 """Every language says everything that English says, with the same values in it."""
 
 import string
+from dataclasses import replace
 
 import pytest
 
+from app.protocols import load_protocols
 from operators.domain import Language
+from operators.quantification.quantify import _withheld
+from operators.quantification.sites import NOWHERE
 from operators.results.language import phrases
 from operators.results.language.phrases import places_of
 
@@ -89,6 +93,20 @@ def test_a_value_that_is_missing_or_a_phrase_that_is_not_there_is_an_error():
         phrases(Language.ENGLISH).text("page_of", page=1)
     with pytest.raises(KeyError, match="no_such"):
         phrases(Language.ENGLISH).text("no_such")
+
+
+def test_what_other_steps_say_in_our_words_is_translated(make):
+    segmented = make(with_models=True).segmented
+    german = phrases(Language.GERMAN)
+    for removed, expected in (((), "nicht entfernt"), (segmented.removed, "nur zum Teil entfernt")):
+        reason = _withheld(replace(segmented, removed=removed))
+        assert expected in german.translated(reason), "the words of the step that measures have changed"
+        assert phrases(Language.ENGLISH).translated(reason) == reason
+    for protocol in load_protocols().values():
+        for organ in protocol.physiological:
+            assert f"own_{organ.name.replace(' ', '_')}" in german.entries, organ.name
+    assert german.translated(NOWHERE) == "kein Organ"
+    assert german.translated("left kidney") == "left kidney"
 
 
 @pytest.mark.parametrize("phrase", ["{value:.2f}", "{value!r}", "{}", "{value.real}", "{value[0]}"])
