@@ -14,8 +14,10 @@ from operators.response.operator import RespondOperator
 from operators.response.respond import Practice
 from operators.results.fhir import write_fhir
 from operators.results.hl7 import write_hl7
+from operators.results.key_images import write_key_images
 from operators.results.operator import ManifestOperator, ResultOperator, Writer
 from operators.results.parametric_map import write_parametric_map
+from operators.results.pdf import write_pdf
 from operators.results.picture_files import write_pictures
 from operators.results.regions import write_regions
 from operators.results.rtstruct import write_rtstruct
@@ -31,7 +33,9 @@ WRITERS: Mapping[str, Writer] = {
     "seg": write_seg,
     "sr": write_srs,
     "regions": write_regions,
+    "key_images": write_key_images,
     "rtstruct": write_rtstruct,
+    "pdf": write_pdf,
     "parametric_map": write_parametric_map,
     "fhir": write_fhir,
     "hl7": write_hl7,
