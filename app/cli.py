@@ -12,6 +12,7 @@ from app.cli_evaluate import evaluate
 from app.cli_gateway import add_commands
 from app.cli_models import models
 from app.cli_outcome import check_outcome, train_outcome
+from app.cli_package import package
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -119,6 +120,7 @@ def demo(output_folder: Output = Path("demo-out")) -> None:
 cli.command()(evaluate)
 cli.command()(train_outcome)
 cli.command()(check_outcome)
+cli.command()(package)
 add_commands(cli)
 cli.add_typer(models, name="models")
 

@@ -1,0 +1,80 @@
+"""The container's ``run``: is the image what was packaged, can results be written, then the application.
+
+It ends with one line for each thing that was refused, so that whoever reads the container's log need not open
+results.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from app.packaging.digests import verify
+from app.packaging.errors import TamperedError
+from app.packaging.layout import VARIABLES, home
+from app.packaging.verify import TAMPERED
+
+REFUSED = 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the MAP; the arguments are the SDK's (``-i``, ``-o``, ``-m``).
+
+    Returns
+    -------
+    int
+        0 done, 1 a fault of the program, 2 a study, the input or the output was refused, 3 the image is not
+        what was packaged.
+    """
+    try:
+        verify(home())
+    except TamperedError as error:
+        return _say(str(error), TAMPERED)
+    output = _folder(arguments, "-o", "--output", "HOLOSCAN_OUTPUT_PATH")
+    source = _folder(arguments, "-i", "--input", "HOLOSCAN_INPUT_PATH")
+    if not source.is_dir():
+        return _say(f"no input: {source} is not there; mount the study's folder", REFUSED)
+    fault = _cannot_write(output)
+    if fault:
+        return _say(f"cannot write to the output folder {output} as uid {os.getuid()}: {fault}", REFUSED)
+    from app.__main__ import main as run
+
+    code = run()
+    for line in refusals(output) if code == REFUSED else ():
+        _say(line, code)
+    return code
+
+
+def refusals(output: Path) -> Iterator[str]:
+    """Return a line for each study, or the input, that results.json says was refused."""
+    for path in sorted([*output.glob("results.json"), *output.glob("*/results.json")]):
+        content = json.loads(path.read_bytes())
+        reason = content.get("reason")
+        if content.get("status") == "refused" and reason:
+            yield f"refused: {reason['code']}: {reason['sentence']}"
+
+
+def _folder(arguments: Sequence[str], short: str, long: str, variable: str) -> Path:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(short, long, dest="folder", default=os.environ.get(variable) or VARIABLES[variable])
+    return Path(parser.parse_known_args(arguments)[0].folder)
+
+
+def _cannot_write(folder: Path) -> str | None:
+    """Return why no file can be written to a folder; only writing one tells."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _say(line: str, code: int) -> int:
+    print(line, file=sys.stderr)  # noqa: T201  for the container's log
+    return code
