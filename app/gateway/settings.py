@@ -112,6 +112,10 @@ Instances = Literal["seg", "sr", "regions", "key_images", "rtstruct", "pdf", "pa
 """Results that are DICOM instances."""
 
 
+Language = Literal["en", "de", "fr", "es"]
+"""Of theramap's own phrases in reports and pictures."""
+
+
 class DicomWeb(_Section):
     """The DICOMweb services of a remote (QIDO-RS, WADO-RS, STOW-RS below one address)."""
 
@@ -153,8 +157,7 @@ class Remote(_Section):
     results: tuple[Instances, ...] = ("seg", "sr")
     seg_form: Literal["binary", "labelmap", "fractional"] = "binary"
     sr_region: Literal["image", "segment"] = "image"
-    language: Literal["en", "de", "fr", "es"] = "en"
-    """Of theramap's own phrases in reports and pictures."""
+    language: Language = "en"
     burned_in: Literal["none", "id", "name"] = "none"
     """What the pixels of key images and the pages of a PDF may say of who the patient is."""
     commitment: bool = True
@@ -192,6 +195,7 @@ class FhirEndpoint(_Section):
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    language: Language = "en"
     check_identity: bool = True
     """Whether the patient of the study is compared with the PACS of the AE title before posting."""
     timeout_s: float = Field(default=30, ge=1, le=600)
@@ -218,6 +222,7 @@ class Hl7Endpoint(_Section):
     host: str = Field(min_length=1, max_length=255)
     port: Port
     tls: Tls | None = None
+    language: Language = "en"
     check_identity: bool = True
     """Whether the patient of the study is compared with the PACS of the AE title before sending."""
     timeout_s: float = Field(default=30, ge=1, le=600)

@@ -12,12 +12,9 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from app.gateway.settings import Gateway, LocalAe, Remote
+from app.gateway.settings import Endpoint, Gateway, LocalAe, Remote
 from operators.results.sr import SR_CLASS_UID
 from operators.study.headers import JOB_FILE
-
-ENDPOINTS = "endpoints"
-"""The destination in ``job.json`` that stands for all FHIR servers and HL7 receivers."""
 
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}
 
@@ -31,10 +28,15 @@ def form_of(remote: Remote) -> str:
     return f"{remote.seg_form}-{remote.sr_region}-{remote.language}-{remote.burned_in}"
 
 
+def form_of_endpoint(endpoint: Endpoint) -> str:
+    """Return the name of the form in which an endpoint wants its reports."""
+    return f"endpoint-{endpoint.language}"
+
+
 def destinations(gateway: Gateway, ae: LocalAe) -> list[dict[str, object]]:
     """Return the destinations of ``job.json``: one for each form that the remotes of an AE title want.
 
-    One more for its endpoints: a job without any DICOM instance could be neither followed nor withdrawn, so
+    Likewise for its endpoints: a job without any DICOM instance could be neither followed nor withdrawn, so
     where no remote gets one, a report is written for nobody.
     """
     remotes = [remote for name in ae.destinations if (remote := gateway.remote(name)) is not None]
@@ -49,10 +51,13 @@ def destinations(gateway: Gateway, ae: LocalAe) -> list[dict[str, object]]:
         }
         for form, alike in wanted.items()
     ]
-    kinds = {endpoint.kind for endpoint in gateway.endpoints if endpoint.name in ae.destinations}
-    if kinds:
-        instances = any(remote.results for remote in remotes)
-        asked.append({"name": ENDPOINTS, "results": sorted(kinds if instances else {*kinds, "sr"})})
+    endpoints = [endpoint for endpoint in gateway.endpoints if endpoint.name in ae.destinations]
+    for form in sorted({form_of_endpoint(endpoint) for endpoint in endpoints}):
+        alike = [endpoint for endpoint in endpoints if form_of_endpoint(endpoint) == form]
+        kinds = sorted({endpoint.kind for endpoint in alike})
+        asked.append({"name": form, "results": kinds, "language": alike[0].language})
+    if endpoints and not any(remote.results for remote in remotes):
+        asked[0]["results"] = sorted({"sr", *(endpoint.kind for endpoint in endpoints)})
     return asked
 
 

@@ -14,18 +14,29 @@ from typing import Final
 
 from pydicom.sr.coding import Code
 
-from operators.domain import Assessed, Finding, Lesion, Prediction, ResultFile, ResultKind, ResultProfile
+from operators.domain import (
+    Assessed,
+    Finding,
+    Language,
+    Lesion,
+    Prediction,
+    ResultFile,
+    ResultKind,
+    ResultProfile,
+)
 from operators.results import codes, summary_response
 from operators.results.equipment import device_module
 from operators.results.files import write_atomically
-from operators.results.forms import forms
+from operators.results.forms import file_name, forms
 from operators.results.identity import Identity, identify
-from operators.results.summary import RESEARCH_ONLY, impression
+from operators.results.language import phrases
+from operators.results.summary import impression, status
 from operators.results.values import Value, lesion_values, rounded, total_values
 from operators.results.whose import Whose, whose
 from operators.words import clean_text
 
-FILE_NAME: Final = "oru.hl7"
+STEM: Final = "oru"
+"""What the names of files begin with."""
 VERSION: Final = "2.5.1"
 PRELIMINARY, CORRECTED, WRONG, NO_RESULT = "P", "C", "W", "X"
 """Result statuses (tables 0123 and 0085); ``W``: posted as wrong; ``X``: cannot be obtained."""
@@ -79,12 +90,12 @@ def write_hl7(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple
     profile : ResultProfile
         How this site's results present themselves.
     folder : Path
-        Where to write ``oru.hl7``.
+        Where to write ``oru.hl7``, or ``oru-de.hl7`` where several languages are wanted.
 
     Returns
     -------
     tuple of ResultFile
-        One file; none when nobody wants HL7.
+        One file for each language; none when nobody wants HL7.
 
     Raises
     ------
@@ -92,25 +103,28 @@ def write_hl7(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple
         ``TIME_UNKNOWN``, see :func:`~operators.results.identity.identify`.
     """
     destinations = assessed.quantified.selection.case.job.destinations
-    wanted = forms(destinations, ResultKind.HL7, profile, lambda _: "")
+    wanted = forms(destinations, ResultKind.HL7, profile, lambda destination: destination.language)
     files = []
-    for receivers in wanted.values():
-        content = message(assessed, profile, identify(assessed, profile))
-        digest = write_atomically(folder / FILE_NAME, [content.encode()])
-        files.append(ResultFile(ResultKind.HL7, folder / FILE_NAME, digest, destination=receivers))
+    for language, receivers in wanted.items():
+        content = message(assessed, profile, identify(assessed, profile), language)
+        path = folder / file_name(STEM, ".hl7", language, len(wanted))
+        digest = write_atomically(path, [content.encode()])
+        files.append(ResultFile(ResultKind.HL7, path, digest, destination=receivers))
     return tuple(files)
 
 
-def message(assessed: Assessed, profile: ResultProfile, identity: Identity) -> str:
+def message(
+    assessed: Assessed, profile: ResultProfile, identity: Identity, language: Language = Language.ENGLISH
+) -> str:
     """The message, its segments ended by CR."""
     owner = whose(assessed.quantified, identity)
-    research = ("NTE", "1", "L", escape(RESEARCH_ONLY))
+    research = ("NTE", "1", "L", escape(status(language)))
     segments = [
-        _header(owner, profile, identity),
+        _header(owner, profile, identity, language),
         _patient(owner),
-        _request(owner, identity),
+        _request(owner, _role(identity, "report", language)),
         research,
-        *_observations(_rows(assessed, owner, identity), owner),
+        *_observations(_rows(assessed, owner, identity, language), owner),
     ]
     return "".join(_joined(fields) + _SEGMENT_END for fields in segments)
 
@@ -119,9 +133,16 @@ def _joined(fields: Iterable[str]) -> str:
     return "|".join(fields).rstrip("|")
 
 
-def _header(owner: Whose, profile: ResultProfile, identity: Identity) -> tuple[str, ...]:
+def _role(identity: Identity, role: str, language: Language) -> str:
+    """A control ID: a message in another language is another message."""
+    is_english = language is Language.ENGLISH
+    return control_id(identity.uid(f"hl7/{role}" if is_english else f"hl7-{language}/{role}"))
+
+
+def _header(owner: Whose, profile: ResultProfile, identity: Identity, language: Language) -> tuple[str, ...]:
     sender = escape(clean_text(device_module(profile)["manufacturer"], 20))
-    control = control_id(identity.uid("hl7/message"))
+    control = _role(identity, "message", language)
+    said_in = f"{language.value}^{phrases(language).name}^ISO639"
     kind = "ORU^R01^ORU_R01"
     made = time_stamp(owner.made)
     return (
@@ -139,6 +160,7 @@ def _header(owner: Whose, profile: ResultProfile, identity: Identity) -> tuple[s
         VERSION,
         *[""] * 5,
         "UNICODE UTF-8",
+        said_in,
     )
 
 
@@ -168,9 +190,9 @@ def _names(groups: Iterable[str]) -> Iterator[str]:
             yield f"{family}^{given}^{middle}^{suffix}^{prefix}^^L^{representation}"
 
 
-def _request(owner: Whose, identity: Identity) -> tuple[str, ...]:
+def _request(owner: Whose, own_number: str) -> tuple[str, ...]:
     """OBR: the report's own number as filler's, the accession number in field 18, where imaging has it."""
-    filler = f"{control_id(identity.uid('hl7/report'))}^THERAMAP"
+    filler = f"{own_number}^THERAMAP"
     acquired = "" if owner.acquired is None else time_stamp(owner.acquired)
     fields = {
         1: "1",
@@ -196,13 +218,13 @@ def _observations(rows: Iterable[_Row], owner: Whose) -> Iterator[tuple[str, ...
             yield ("NTE", str(note_number), "L", _text(note))
 
 
-def _rows(assessed: Assessed, owner: Whose, identity: Identity) -> Iterator[_Row]:
+def _rows(assessed: Assessed, owner: Whose, identity: Identity, language: Language) -> Iterator[_Row]:
     """All that is observed, in reading order; lesions by their numbers as sub-IDs."""
     quantified = assessed.quantified
     claim = codes.property_of(quantified.segmented.claim)[1]
     study = Code("110180", "DCM", "Study Instance UID")
     yield _Row("ST", _coded(study), "", escape(owner.study_instance_uid))
-    yield _Row("TX", _coded(codes.IMPRESSION), "", _text(impression(quantified)))
+    yield _Row("TX", _coded(codes.IMPRESSION), "", _text(impression(quantified, language)))
     yield _Row("CE", _coded(codes.CLAIM), "", _coded(claim))
     for lesion in quantified.lesions:
         yield from _lesion(lesion, claim, identity, quantified.selection.tracer.protocol)
@@ -213,13 +235,15 @@ def _rows(assessed: Assessed, owner: Whose, identity: Identity) -> Iterator[_Row
         for value in total_values(quantified.totals, quantified.selection.tracer.protocol):
             yield _number(value, "T")
     for finding in assessed.findings:
-        yield _finding(finding)
+        yield _finding(finding, language)
     for number, each in enumerate(summary_response.spoken(assessed.predictions), 1):
-        yield _prediction(each, f"P{number}")
+        yield _prediction(each, f"P{number}", language)
     for number, follow_up in enumerate(assessed.follow_ups, 1):
-        yield _Row("TX", _coded(codes.CHANGE), f"C{number}", _text(summary_response.change(follow_up)))
+        yield _Row(
+            "TX", _coded(codes.CHANGE), f"C{number}", _text(summary_response.change(follow_up, language))
+        )
     if assessed.trend:
-        yield _Row("TX", _coded(codes.TREND), "", _text(summary_response.course(assessed.trend)))
+        yield _Row("TX", _coded(codes.TREND), "", _text(summary_response.course(assessed.trend, language)))
     for number, note in enumerate(assessed.all_notes, 1):
         yield _Row("TX", _coded(codes.QUALITY_NOTE), f"N{number}", _text(f"{note.code}: {note.sentence}"))
 
@@ -249,19 +273,19 @@ def _number(value: Value, sub_id: str) -> _Row:
     return _Row("NM", code, sub_id, _decimal(value.number), unit)
 
 
-def _finding(finding: Finding) -> _Row:
+def _finding(finding: Finding, language: Language) -> _Row:
     """What a rule says; its grounds follow as a note."""
     sub_id = "" if finding.lesion is None else str(finding.lesion)
-    code, notes = _coded(codes.rule_of(finding)), (summary_response.grounds(finding),)
+    code, notes = _coded(codes.rule_of(finding)), (summary_response.grounds(finding, language),)
     method = f"^{_text(finding.citation, 250)}"
     if finding.category is None:
         return _Row("CE", code, sub_id, "", status=NO_RESULT, method=method, notes=notes)
     return _Row("CE", code, sub_id, _coded(codes.category_of(finding)), method=method, notes=notes)
 
 
-def _prediction(each: Prediction, sub_id: str) -> _Row:
+def _prediction(each: Prediction, sub_id: str, language: Language) -> _Row:
     title = f"{each.title}: {each.outcome}, {each.kind.replace('_', ' ')}"
-    code, notes = _coded(codes.PREDICTION, title), (summary_response.prediction(each),)
+    code, notes = _coded(codes.PREDICTION, title), (summary_response.prediction(each, language),)
     method = f"^{_text(f'{each.model}. {each.citation}', 250)}"
     if each.value is None:
         return _Row("NM", code, sub_id, "", status=NO_RESULT, method=method, notes=notes)

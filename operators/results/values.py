@@ -17,7 +17,6 @@ from pydicom.sr.coding import Code
 from operators.domain import Lesion, Totals
 from operators.results import codes
 
-LESION_COUNT: Final = Code("lesion_count", codes.PRIVATE_SCHEME, "Number of lesions")
 LARGEST_DISTANCE: Final = Code("dmax", codes.PRIVATE_SCHEME, "Largest distance between two lesions")
 LARGEST_DISTANCE_PER_BODY_SURFACE: Final = Code(
     "sdmax", codes.PRIVATE_SCHEME, "Largest distance between two lesions over body surface"
@@ -85,11 +84,11 @@ def lesion_values(lesion: Lesion, tracer: str) -> tuple[Value, ...]:
 
 def total_values(totals: Totals, tracer: str) -> tuple[Value, ...]:
     """The numbers over all lesions; parameters and units are those of :func:`lesion_values`."""
-    uptake = _uptake(tracer)
+    uptake, volume_unit = _uptake(tracer), codes.CUBIC_CENTIMETRE
     rows = (
-        (LESION_COUNT.meaning, float(totals.count), codes.NO_UNITS, LESION_COUNT, None),
-        ("Total metabolic volume", totals.volume_ml, codes.CUBIC_CENTIMETRE, codes.METABOLIC_VOLUME, None),
-        (uptake.meaning, totals.tlg_g, codes.GRAM, uptake, None),
+        ("Number of lesions", float(totals.count), codes.NO_UNITS, codes.NUMBER_OF_LESIONS, None),
+        ("Total metabolic volume", totals.volume_ml, volume_unit, codes.METABOLIC_VOLUME, codes.TOTAL),
+        (uptake.meaning, totals.tlg_g, codes.GRAM, uptake, codes.TOTAL),
         ("SUVmax", totals.suv_max, codes.GRAMS_PER_ML_SUVBW, codes.SUVBW, codes.MAXIMUM),
         ("SUVmean", totals.suv_mean, codes.GRAMS_PER_ML_SUVBW, codes.SUVBW, codes.MEAN),
         ("SUVpeak", totals.suv_peak, codes.GRAMS_PER_ML_SUVBW, codes.SUVBW, codes.PEAK),

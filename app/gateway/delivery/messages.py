@@ -19,10 +19,11 @@ from sqlalchemy import Row
 from app.gateway.delivery.outgoing import ForAPersonError, header_of, require_current, require_ended
 from app.gateway.settings import Endpoint, FhirEndpoint
 from app.jobs.exchange import Exchange, ExchangeError
+from app.jobs.jobfile import form_of_endpoint
 from app.jobs.ledger import Ledger
 from app.jobs.tables import DeliveryKind
 from operators.results import hl7
-from operators.results.fhir import FILE_NAMES, withdrawal
+from operators.results.fhir import STEMS, withdrawal
 from operators.results.headers import text_of
 from operators.results.manifest import FILE_NAME
 
@@ -76,7 +77,7 @@ def _report(endpoint: Endpoint, source: Source) -> Message:
     rows = source.ledger.results.of_job(source.job.id)
     require_current(rows)
     folder = source.exchange.fetch_output(source.job.id, source.scratch)
-    content = _written(folder, _file_name(endpoint))
+    content = _written(folder, endpoint)
     header = header_of(folder / rows[0].name)
     if not text_of(header, "PatientID"):
         raise ForAPersonError("PATIENT_ID_MISSING", "The report names its patient by ID, and there is none.")
@@ -97,7 +98,7 @@ def _withdrawal(endpoint: Endpoint, source: Source) -> Message | None:
             raise
         sentence = "The report is not kept here any more, so it must be withdrawn by hand."
         raise ForAPersonError("REPORT_GONE", sentence) from error
-    content = _written(folder, _file_name(endpoint))
+    content = _written(folder, endpoint)
     if isinstance(endpoint, FhirEndpoint):
         taken = json.dumps(withdrawal(json.loads(content), WITHDRAWN[reason]), ensure_ascii=False).encode()
     else:
@@ -107,19 +108,23 @@ def _withdrawal(endpoint: Endpoint, source: Source) -> Message | None:
     return Message(taken, header_of(folder / rows[0].name))
 
 
-def _file_name(endpoint: Endpoint) -> str:
-    return FILE_NAMES[endpoint.version] if isinstance(endpoint, FhirEndpoint) else hl7.FILE_NAME
-
-
-def _written(folder: Path, name: str) -> bytes:
-    """Return a file of a job's output, as results.json says that it was written."""
+def _written(folder: Path, endpoint: Endpoint) -> bytes:
+    """Return the endpoint's file of a job's output, as results.json says that it was written."""
+    stem = STEMS[endpoint.version] if isinstance(endpoint, FhirEndpoint) else hl7.STEM
     manifest = json.loads((folder / FILE_NAME).read_bytes())
-    digests = [entry["sha256"] for entry in manifest["files"] if entry["path"] == name]
-    if not digests:
+    written = [
+        entry
+        for entry in manifest["files"]
+        if entry["kind"] == endpoint.kind and Path(entry["path"]).stem.startswith(stem)
+    ]
+    form = form_of_endpoint(endpoint)
+    if len(written) > 1:
+        written = [entry for entry in written if form in (entry["destination"] or "").split(", ")]
+    if not written:
         sentence = "The job was computed before this endpoint was its destination: run it again."
         raise ForAPersonError("REPORT_NOT_WRITTEN", sentence)
-    path = folder / name
-    content = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(content).hexdigest() != digests[0]:
+    path = folder / written[0]["path"]
+    content = path.read_bytes() if path.parent == folder and path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != written[0]["sha256"]:
         raise ForAPersonError("RESULT_DAMAGED", "The report is not as it was computed.")
     return content

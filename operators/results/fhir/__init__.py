@@ -4,7 +4,7 @@ It follows HL7's "DICOM SR to FHIR Resource Mapping" guide where that has a plac
 does not, ``docs/fhir.md`` says so.
 """
 
-from operators.results.fhir.bundle import FILE_NAMES, write_fhir
+from operators.results.fhir.bundle import STEMS, write_fhir
 from operators.results.fhir.withdrawal import withdrawal
 
-__all__ = ["FILE_NAMES", "withdrawal", "write_fhir"]
+__all__ = ["STEMS", "withdrawal", "write_fhir"]

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Final
 
 from operators.domain import Assessed, ResultFile, ResultKind, ResultProfile
-from operators.results.equipment import device_uid
+from operators.results.equipment import algorithm_uid, device_uid
 from operators.results.fhir.context import R4B, R5, Context, context_of
 from operators.results.fhir.elements import DICOM_UID, Json, full_url, instant
 from operators.results.fhir.observations import Entry, observations
-from operators.results.fhir.report import algorithm_device, algorithm_uid, diagnostic_report, software_device
+from operators.results.fhir.report import algorithm_device, diagnostic_report, software_device
 from operators.results.files import write_atomically
-from operators.results.forms import forms
+from operators.results.forms import file_name, forms
 from operators.results.identity import identify
 
-FILE_NAMES: Final = {R4B: "fhir-r4b.json", R5: "fhir-r5.json"}
-REPORT: Final = "report"
+STEMS: Final = {R4B: "fhir-r4b", R5: "fhir-r5"}
+"""What the names of files begin with, by version."""
 
 
 def write_fhir(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple[ResultFile, ...]:
@@ -36,12 +36,13 @@ def write_fhir(assessed: Assessed, profile: ResultProfile, folder: Path) -> tupl
     profile : ResultProfile
         How this site's results present themselves.
     folder : Path
-        Where to write ``fhir-r4b.json`` and ``fhir-r5.json``.
+        Where to write ``fhir-r4b.json`` and ``fhir-r5.json``, or ``fhir-r5-de.json`` where several languages
+        are wanted.
 
     Returns
     -------
     tuple of ResultFile
-        Both files; none when nobody wants FHIR.
+        Both files of each language; none when nobody wants FHIR.
 
     Raises
     ------
@@ -49,12 +50,13 @@ def write_fhir(assessed: Assessed, profile: ResultProfile, folder: Path) -> tupl
         ``TIME_UNKNOWN``, see :func:`~operators.results.identity.identify`.
     """
     destinations = assessed.quantified.selection.case.job.destinations
-    wanted = forms(destinations, ResultKind.FHIR, profile, lambda _: "")
+    wanted = forms(destinations, ResultKind.FHIR, profile, lambda destination: destination.language)
     files = []
-    for receivers in wanted.values():
+    for language, receivers in wanted.items():
         identity = identify(assessed, profile)
-        for version, name in FILE_NAMES.items():
-            content = bundle(context_of(assessed, profile, identity, version))
+        for version, stem in STEMS.items():
+            content = bundle(context_of(assessed, profile, identity, version, language))
+            name = file_name(stem, ".json", language, len(wanted))
             text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
             digest = write_atomically(folder / name, [text.encode()])
             files.append(ResultFile(ResultKind.FHIR, folder / name, digest, destination=receivers))
@@ -65,7 +67,7 @@ def bundle(context: Context) -> Json:
     """The transaction of one report."""
     return {
         "resourceType": "Bundle",
-        "identifier": {"system": "urn:ietf:rfc:3986", "value": full_url(context.identity.uid("fhir/bundle"))},
+        "identifier": {"system": "urn:ietf:rfc:3986", "value": full_url(context.uid("bundle"))},
         "type": "transaction",
         **(instant("timestamp", context.whose.made) if context.whose.made.tzinfo is not None else {}),
         "entry": [_entry(uid, resource) for uid, resource in _resources(context)],
@@ -79,7 +81,7 @@ def _resources(context: Context) -> Iterator[Entry]:
     yield algorithm, algorithm_device(context, software)
     observed = list(observations(context, algorithm, software))
     yield from observed
-    report = context.identity.uid(f"fhir/{REPORT}")
+    report = context.uid("report")
     yield report, diagnostic_report(context, report, [uid for uid, _ in observed])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from operators.domain import Assessed, Quantified, ResultProfile
+from operators.domain import Assessed, Language, Quantified, ResultProfile
 from operators.results import codes
 from operators.results.fhir.elements import (
     IDENTIFIER_TYPE,
@@ -45,15 +45,24 @@ class Context:
     whose: Whose
     version: str
     """:data:`R4B` or :data:`R5`."""
+    language: Language
+    """Of theramap's own phrases."""
 
     @property
     def quantified(self) -> Quantified:
         return self.assessed.quantified
 
+    def uid(self, role: str) -> str:
+        """The UID of a resource: a report in another language is another report."""
+        is_english = self.language is Language.ENGLISH
+        return self.identity.uid(f"fhir/{role}" if is_english else f"fhir-{self.language}/{role}")
 
-def context_of(assessed: Assessed, profile: ResultProfile, identity: Identity, version: str) -> Context:
+
+def context_of(
+    assessed: Assessed, profile: ResultProfile, identity: Identity, version: str, language: Language
+) -> Context:
     """Gather what all resources have in common."""
-    return Context(assessed, profile, identity, whose(assessed.quantified, identity), version)
+    return Context(assessed, profile, identity, whose(assessed.quantified, identity), version, language)
 
 
 def subject(whose: Whose) -> Json:
@@ -95,7 +104,7 @@ def times(whose: Whose) -> Json:
 
 def observation(context: Context, role: str, code: Json, device: str, **content: Any) -> Json:
     """An Observation with what all of them have; ``content`` is what it says."""
-    own = uid_identifier(context.identity.uid(f"fhir/{role}"))
+    own = uid_identifier(context.uid(role))
     return {
         "resourceType": "Observation",
         "identifier": [own, *content.pop("identifiers", [])],

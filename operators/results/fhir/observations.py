@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydicom.sr.coding import Code
 
-from operators.domain import Assessed, Finding, Lesion, Prediction
+from operators.domain import Assessed, Finding, Language, Lesion, Prediction
 from operators.results import codes, summary_response
 from operators.results.fhir.context import MEASUREMENT_GROUP, R5, Context, imaging_study, observation, subject
 from operators.results.fhir.elements import (
@@ -48,21 +48,17 @@ def observations(context: Context, algorithm: str, software: str) -> Iterator[En
     assessed = context.assessed
     for lesion in assessed.quantified.lesions:
         role = f"lesion/{lesion.number}"
-        yield _uid(context, role), _lesion(context, lesion, role, algorithm)
-    yield _uid(context, "totals"), _totals(context, algorithm)
+        yield context.uid(role), _lesion(context, lesion, role, algorithm)
+    yield context.uid("totals"), _totals(context, algorithm)
     for number, finding in enumerate(assessed.findings):
         role = f"finding/{number}"
-        yield _uid(context, role), _finding(context, finding, role, software)
+        yield context.uid(role), _finding(context, finding, role, software)
     for number, each in enumerate(summary_response.spoken(assessed.predictions)):
         role = f"prediction/{number}"
-        yield _uid(context, role), _prediction(context, each, role, software)
-    for role, code, text in _statements(assessed):
+        yield context.uid(role), _prediction(context, each, role, software)
+    for role, code, text in _statements(assessed, context.language):
         said_of_it = observation(context, role, concept(code), software, valueString=said(text))
-        yield _uid(context, role), said_of_it
-
-
-def _uid(context: Context, role: str) -> str:
-    return context.identity.uid(f"fhir/{role}")
+        yield context.uid(role), said_of_it
 
 
 def _lesion(context: Context, lesion: Lesion, role: str, device: str) -> Json:
@@ -154,7 +150,7 @@ def _finding(context: Context, finding: Finding, role: str, device: str) -> Json
         outcome = {"valueCodeableConcept": concept(codes.category_of(finding), text=text)}
     sources = [imaging_study(context.whose)]
     if finding.lesion is not None:
-        sources.append({"reference": full_url(_uid(context, f"lesion/{finding.lesion}"))})
+        sources.append({"reference": full_url(context.uid(f"lesion/{finding.lesion}"))})
     return observation(
         context,
         role,
@@ -162,7 +158,7 @@ def _finding(context: Context, finding: Finding, role: str, device: str) -> Json
         device,
         **outcome,
         method={"text": said(f"{finding.criterion} {finding.citation}")},
-        note=notes([summary_response.grounds(finding)]),
+        note=notes([summary_response.grounds(finding, context.language)]),
         derivedFrom=sources,
     )
 
@@ -171,7 +167,7 @@ def _prediction(context: Context, each: Prediction, role: str, device: str) -> J
     """A prediction with its interval, or why there is none."""
     content: dict[str, Any] = {
         "method": {"text": said(f"{each.model}. {each.citation}")},
-        "note": notes([summary_response.prediction(each)]),
+        "note": notes([summary_response.prediction(each, context.language)]),
         "derivedFrom": [imaging_study(context.whose)],
     }
     if each.value is None:
@@ -186,12 +182,12 @@ def _prediction(context: Context, each: Prediction, role: str, device: str) -> J
     return observation(context, role, code, device, **content)
 
 
-def _statements(assessed: Assessed) -> Iterator[tuple[str, Code, str]]:
+def _statements(assessed: Assessed, language: Language) -> Iterator[tuple[str, Code, str]]:
     """What is said in words: change since each prior, the course, what was told, and every note."""
     for number, follow_up in enumerate(assessed.follow_ups):
-        yield f"change/{number}", codes.CHANGE, summary_response.change(follow_up)
+        yield f"change/{number}", codes.CHANGE, summary_response.change(follow_up, language)
     if assessed.trend:
-        yield "trend", codes.TREND, summary_response.course(assessed.trend)
+        yield "trend", codes.TREND, summary_response.course(assessed.trend, language)
     if told := summary_response.stated(assessed.clinical):
         yield "clinical", codes.CLINICAL_INPUTS, told
     for number, note in enumerate(assessed.all_notes):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 from xml.sax.saxutils import escape
 
 from pydicom.sr.coding import Code
 
-from operators.domain import Algorithm
 from operators.results import codes, summary_response
-from operators.results.equipment import device_module, device_uid
+from operators.results.equipment import algorithm_uid, device_module, device_uid
 from operators.results.fhir.context import R5, Context, based_on, imaging_study, subject, times
 from operators.results.fhir.elements import (
     DICOM_UID,
@@ -22,7 +20,7 @@ from operators.results.fhir.elements import (
     said,
     uid_identifier,
 )
-from operators.results.summary import RESEARCH_ONLY, impression
+from operators.results.summary import RESEARCH_ONLY, impression, status
 from operators.results.tracking import parameters_of
 
 NUCLEAR_MEDICINE: Final = {
@@ -52,13 +50,6 @@ def software_device(context: Context) -> Json:
         "version": [{"value": said(device["software_versions"])}],
         "note": notes([RESEARCH_ONLY]),
     }
-
-
-def algorithm_uid(algorithm: Algorithm) -> str:
-    """The UID of an algorithm as a Device: the same wherever it ran with the same model and parameters."""
-    content = "/".join([algorithm.title, algorithm.version, *map("=".join, parameters_of(algorithm).items())])
-    digest = hashlib.sha256(f"algorithm/{content}".encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
 def algorithm_device(context: Context, parent: str) -> Json:
@@ -104,11 +95,12 @@ def diagnostic_report(context: Context, uid: str, results: list[str]) -> Json:
     dict
         A DiagnosticReport, preliminary: no physician has verified it.
     """
-    words = f"{impression(context.quantified)} {RESEARCH_ONLY}"
+    words = f"{impression(context.quantified, context.language)} {status(context.language)}"
     study = {"study" if context.version == R5 else "imagingStudy": [imaging_study(context.whose)]}
     concluded = [concept(code) for code in _conclusions(context)]
     return {
         "resourceType": "DiagnosticReport",
+        "language": context.language.value,
         "text": {"status": "generated", "div": _narrative(words)},
         "identifier": [{"use": "official", "system": DICOM_UID, "value": f"urn:oid:{uid}"}],
         **based_on(context.whose),

@@ -10,14 +10,15 @@ from fhir.resources.bundle import Bundle as BundleR5
 from fhir.resources.R4B.bundle import Bundle as BundleR4B
 from pydicom.dataset import Dataset
 
-from operators.domain import Assessed, Claim, Destination, Job, Note, ResultKind
-from operators.results.fhir import FILE_NAMES, withdrawal, write_fhir
+from operators.domain import Assessed, Claim, Destination, Job, Language, Note, ResultKind
+from operators.results.fhir import withdrawal, write_fhir
 from operators.results.identity import identify
 from tests.operators.results.conftest import assess
 
 ZONED = datetime(2024, 1, 5, 11, 0, tzinfo=timezone(timedelta(hours=1)))
 HOSTILE = 'x|^~\\&<script>"\x0b\r\nMSH|\u202e\ud800 ' + "y" * 40
 MODELS = {"r4b": BundleR4B, "r5": BundleR5}
+FILE_NAMES = {"r4b": "fhir-r4b.json", "r5": "fhir-r5.json"}
 
 
 @pytest.fixture
@@ -276,3 +277,29 @@ def test_narrative_is_xhtml(make, written):
         root = fromstring(report["text"]["div"])
         assert root.tag == "{http://www.w3.org/1999/xhtml}div"
         assert root[0].text == report["conclusion"]
+
+
+def test_each_language_has_a_report_of_its_own(make, profile, tmp_path):
+    wanted = frozenset({ResultKind.FHIR})
+    destinations = tuple(Destination(name, results=wanted, language=Language(name)) for name in ("en", "de"))
+    assessed = assess(make(job=Job(destinations=destinations)))
+    files = write_fhir(assessed, profile, tmp_path)
+    assert {file.path.name: file.destination for file in files} == {
+        f"fhir-{version}-{language}.json": language for version in MODELS for language in ("en", "de")
+    }
+    bundles = {}
+    for language in ("en", "de"):
+        content = (tmp_path / f"fhir-r5-{language}.json").read_bytes()
+        BundleR5.model_validate_json(content)
+        bundles[language] = json.loads(content)
+    conditions = [
+        {entry["request"]["ifNoneExist"] for entry in bundle["entry"] if _kind(entry) != "Device"}
+        for bundle in bundles.values()
+    ]
+    assert not conditions[0] & conditions[1]
+    english, german = (resources(bundle, "DiagnosticReport")[0] for bundle in bundles.values())
+    assert (english["language"], german["language"]) == ("en", "de")
+    assert english["conclusion"] != german["conclusion"]
+    assert [code["coding"] for code in english["conclusionCode"]] == [
+        code["coding"] for code in german["conclusionCode"]
+    ]

@@ -9,7 +9,7 @@ from hl7apy.parser import parse_message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.domain import Assessed, Claim, Destination, Job, Note, ResultKind
+from operators.domain import Assessed, Claim, Destination, Job, Language, Note, ResultKind
 from operators.results.hl7 import control_id_of, escape, unescape, withdrawal, write_hl7
 from operators.results.identity import identify
 from tests.operators.results.conftest import assess
@@ -115,7 +115,7 @@ def test_lesion_states_each_number_with_unit_and_sub_id(make, written):
     ]
     assert (second[4], total[4]) == ("2", "T")
     assert first[11] == "P"
-    volumes = [float(fields[5]) for fields in observed(text, "126032")]
+    volumes = [float(fields[5]) for fields in observed(text, "126032") + observed(text, "126032.255619001")]
     assert volumes == pytest.approx(
         [each.volume_ml for each in quantified.lesions] + [quantified.totals.volume_ml]
     )
@@ -130,7 +130,7 @@ def test_totals_that_are_withheld_say_why(make, written):
     lines = text.split("\r")
     note = lines[lines.index("|".join(totals)) + 1]
     assert note == "NTE|1|L|Withheld: Physiological uptake has not been removed."
-    assert not observed(text, "lesion_count")
+    assert not observed(text, "246206008")
 
 
 def test_indeterminate_finding_has_no_value(make, written):
@@ -195,3 +195,18 @@ def test_control_id_is_that_of_the_identity(make, profile, written):
     identity = identify(Assessed(make()), profile)
     expected = f"{int(identity.uid('hl7/message').removeprefix('2.25.')):032X}"[:20]
     assert control_id_of(written(Assessed(make()))) == expected
+
+
+def test_each_language_has_a_message_of_its_own(make, profile, tmp_path):
+    wanted = frozenset({ResultKind.HL7})
+    destinations = tuple(Destination(name, results=wanted, language=Language(name)) for name in ("en", "fr"))
+    files = write_hl7(Assessed(make(job=Job(destinations=destinations))), profile, tmp_path)
+    english, french = (file.path.read_bytes().decode() for file in files)
+    assert [file.path.name for file in files] == ["oru-en.hl7", "oru-fr.hl7"]
+    assert parse_message(french, find_groups=True).validate()
+    assert segments(french, "MSH")[0][18] == "fr^French^ISO639"
+    assert control_id_of(english) != control_id_of(french)
+    assert observed(english, "121073")[0][5] != observed(french, "121073")[0][5]
+    assert [fields[3] for fields in segments(english, "OBX")] == [
+        fields[3] for fields in segments(french, "OBX")
+    ]

@@ -20,7 +20,7 @@ from app.jobs.jobfile import destinations
 from app.jobs.tables import DeliveryState
 from app.settings import Settings
 from app.settings_check import faults
-from operators.domain import Assessed, Claim, ResultKind, ResultProfile
+from operators.domain import Assessed, Claim, Destination, Job, Language, ResultKind, ResultProfile
 from operators.results.fhir import write_fhir
 from operators.results.hl7 import write_hl7
 from tests.app.gateway import finished
@@ -40,6 +40,9 @@ from tests.servers import free_port
 
 WAITING, CONFIRMED = DeliveryState.WAITING, DeliveryState.CONFIRMED
 PARKED, WITHDRAWN = DeliveryState.PARKED, DeliveryState.WITHDRAWN
+BOTH_LANGUAGES = Job(
+    destinations=tuple(Destination(f"endpoint-{name}", language=Language(name)) for name in ("en", "de"))
+)
 PROFILE = ResultProfile("0.1.0", results=frozenset({ResultKind.FHIR, ResultKind.HL7}))
 
 
@@ -49,7 +52,7 @@ def reported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reported") / "output"
     study = finished.phantom_results()
     shutil.copytree(study.output, folder)
-    assessed = assess(build(claim=Claim.LESION))
+    assessed = assess(build(claim=Claim.LESION, job=BOTH_LANGUAGES))
     files = [*write_fhir(assessed, PROFILE, folder), *write_hl7(assessed, PROFILE, folder)]
     _list(folder, files)
     return replace(study, output=folder)
@@ -64,7 +67,7 @@ def _list(folder, files):
             "kind": str(file.kind),
             "path": file.path.name,
             "sha256": file.sha256,
-            "destination": "endpoints",
+            "destination": file.destination,
         }
         manifest["files"].append({**entry, "sop_class_uid": None, "sop_instance_uid": None})
     (folder / "results.json").write_text(json.dumps(manifest))
@@ -94,7 +97,7 @@ def revise(built, monkeypatch):
     """Have the next job of the study come to other results: other instances, another report."""
     folder, found = finished._renamed(built.study, "other")
     shutil.copy(built.study.output / "results.json", folder)
-    other = Assessed(build(claim=Claim.LESION, suv=9.0, centres=((3, 6, 6),)))
+    other = Assessed(build(claim=Claim.LESION, suv=9.0, job=BOTH_LANGUAGES, centres=((3, 6, 6),)))
     _list(folder, [*write_fhir(other, PROFILE, folder), *write_hl7(other, PROFILE, folder)])
     monkeypatch.setattr(finished, "_renamed", lambda *_: (folder, found))
     return built.done("ehr", other="other")
@@ -109,7 +112,7 @@ def test_a_report_is_posted_as_it_was_computed(tmp_path, reported, version):
         delivery = built.done("ehr")
         assert attempt(built, delivery) == CONFIRMED
         ((headers, body),) = server.posts
-        assert body == (reported.output / f"fhir-{version}.json").read_bytes()
+        assert body == (reported.output / f"fhir-{version}-en.json").read_bytes()
         assert headers["Content-Type"] == "application/fhir+json"
         assert "Authorization" not in headers
         assert server.statuses("DiagnosticReport") == ["preliminary"]
@@ -117,6 +120,14 @@ def test_a_report_is_posted_as_it_was_computed(tmp_path, reported, version):
         assert not any((built.gateway.data / SCRATCH).iterdir())
         assert attempt(built, delivery) == CONFIRMED
         assert len(server.posts) == 1
+
+
+def test_each_endpoint_gets_the_report_in_its_language(tmp_path, reported):
+    with FhirServer() as server, site(tmp_path, reported, fhir(server, language="de")) as built:
+        assert attempt(built, built.done("ehr")) == CONFIRMED
+        (report,) = (v[-1] for k, v in server.stored.items() if k[0] == "DiagnosticReport")
+        assert report["language"] == "de"
+        assert report["conclusion"].startswith("2 Läsionen")
 
 
 def test_a_report_that_is_posted_again_after_a_kill_is_there_once(tmp_path, reported, monkeypatch):
@@ -281,7 +292,7 @@ def test_a_report_that_is_kept_no_more_is_withdrawn_by_hand(tmp_path, reported, 
 @pytest.mark.parametrize("kind", ["fhir", "hl7"])
 def test_a_report_that_was_changed_or_never_written_does_not_go(tmp_path, reported, kind):
     endpoint = hl7(1) if kind == "hl7" else {"kind": "fhir", "url": "http://127.0.0.1:1/fhir"}
-    name = "oru.hl7" if kind == "hl7" else "fhir-r4b.json"
+    name = "oru-en.hl7" if kind == "hl7" else "fhir-r4b-en.json"
     folder = tmp_path / "output"
     with site(tmp_path / "a", reported, endpoint) as built:
         shutil.copytree(reported.output, folder)
@@ -320,7 +331,7 @@ def test_a_message_is_sent_and_acknowledged(tmp_path, reported):
         delivery = built.done("ehr")
         assert attempt(built, delivery) == CONFIRMED
         (message,) = listener.received
-        assert message.encode() == (reported.output / "oru.hl7").read_bytes()
+        assert message.encode() == (reported.output / "oru-en.hl7").read_bytes()
         assert parse_message(message, find_groups=True).validate()
 
 
@@ -419,15 +430,19 @@ def test_job_asks_for_what_the_endpoints_want():
     endpoints = [
         {"kind": "hl7", "name": "ris", "host": "h", "port": 1},
         {"kind": "fhir", "name": "ehr", "url": "https://e"},
+        {"kind": "fhir", "name": "praxis", "url": "https://p", "language": "de"},
     ]
     both = gateway(endpoints, destinations=["pacs", "ehr"])
-    assert destinations(both, both.ae_titles[0])[1:] == [{"name": "endpoints", "results": ["fhir"]}]
-    alone = gateway(endpoints, destinations=["ehr", "ris"])
+    assert destinations(both, both.ae_titles[0])[1:] == [
+        {"name": "endpoint-en", "results": ["fhir"], "language": "en"}
+    ]
+    alone = gateway(endpoints, destinations=["praxis", "ris"])
     assert destinations(alone, alone.ae_titles[0]) == [
-        {"name": "endpoints", "results": ["fhir", "hl7", "sr"]}
+        {"name": "endpoint-de", "results": ["fhir", "hl7", "sr"], "language": "de"},
+        {"name": "endpoint-en", "results": ["hl7"], "language": "en"},
     ], "without any instance a job could not be withdrawn"
     none = gateway(endpoints, destinations=["pacs"])
-    assert "endpoints" not in {each["name"] for each in destinations(none, none.ae_titles[0])}
+    assert [each["results"] for each in destinations(none, none.ae_titles[0])] == [["seg", "sr"]]
 
 
 def test_doctor_asks_an_endpoint_for_what_it_is():
