@@ -216,7 +216,9 @@ def marked_regions(segmented: Segmented) -> tuple[Region, ...]:
 
 
 def _lowest_plane(region: Region) -> int:
-    return region.box[0].start + int(np.flatnonzero(region.labels.any(axis=(1, 2)))[0])
+    inside = np.flatnonzero(region.labels.any(axis=(1, 2)))
+    lowest: int = region.box[0].start + int(inside[0])
+    return lowest
 
 
 def organ_regions(segmented: Segmented) -> tuple[Region, ...]:

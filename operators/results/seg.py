@@ -14,7 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from highdicom.color import CIELabColor
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
@@ -26,6 +28,7 @@ from operators.domain import (
     ResultKind,
     ResultProfile,
     SegForm,
+    Segmented,
 )
 from operators.errors import ResultRefusal
 from operators.results import codes
@@ -156,10 +159,16 @@ def _pixels(form: SegForm, quantified: Quantified, frames: Sequence[Frame]) -> P
         length = len(planes_of(frames)) * rows * columns * bits // 8
         return Pixels(bits, length, labelled(frames, rows, columns, f"<u{bits // 8}"))
     if form is SegForm.FRACTIONAL:
-        quality = quantified.segmented.quality
-        probability = None if quality is None else quality.probability
+        probability = _probability(quantified.segmented)
         return Pixels(8, len(frames) * rows * columns, fractions(frames, rows, columns, probability))
     return Pixels(1, packed_length(len(frames), rows, columns), packed(frames, rows, columns))
+
+
+def _probability(segmented: Segmented) -> NDArray[np.float16] | None:
+    """How sure the network is of each voxel of the lesions; a reader who has drawn them is."""
+    if segmented.quality is None or segmented.reading is not None:
+        return None
+    return segmented.quality.probability
 
 
 def _head(
@@ -180,7 +189,7 @@ def _head(
     dataset.ContentLabel = "THERAMAP"
     dataset.ContentDescription = clean_text(quantified.segmented.claim.capitalize(), LONG_STRING)
     dataset.SegmentationType = form.upper()
-    dataset.SegmentsOverlap = "NO"  # connected components
+    dataset.SegmentsOverlap = "NO"  # connected components, or what a reader has parted
     if form is SegForm.LABELMAP:
         planes = planes_of(frames)
         dataset.add_new(tag_of("PixelPaddingValue"), "US", 0)
@@ -189,7 +198,7 @@ def _head(
         planes = tuple(frame.z for frame in frames)
         put_dimensions(dataset, identity.uid(f"{role}/dimensions"), SEGMENT, POSITION)
     if form is SegForm.FRACTIONAL:
-        known = quantified.segmented.quality is not None
+        known = _probability(quantified.segmented) is not None
         dataset.SegmentationFractionalType = "PROBABILITY" if known else "OCCUPANCY"
         dataset.MaximumFractionalValue = FULL
     dataset.NumberOfFrames = len(planes)
@@ -221,7 +230,8 @@ def _data_set(
 
 def _segments(quantified: Quantified, identity: Identity, source: str, form: SegForm) -> Iterator[bytes]:
     """The segments' descriptions (PS3.3 C.8.20.4); a segment's number is its lesion's."""
-    algorithm = algorithm_elements(quantified.segmented.algorithm, source)
+    by_reader = quantified.segmented.reading is not None
+    algorithm = algorithm_elements(quantified.segmented.algorithm, source, by_reader)
     if form is SegForm.LABELMAP:
         yield _background(quantified)
     common = (*property_elements(*codes.property_of(quantified.segmented.claim)), *algorithm)

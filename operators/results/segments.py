@@ -35,7 +35,7 @@ def property_elements(category: Code, kind: Code, *modifiers: bytes) -> Common:
     )
 
 
-def algorithm_elements(algorithm: Algorithm, source: str) -> Common:
+def algorithm_elements(algorithm: Algorithm, source: str, by_reader: bool = False) -> Common:
     """Who drew a segment (PS3.3 10.16).
 
     Parameters
@@ -43,6 +43,8 @@ def algorithm_elements(algorithm: Algorithm, source: str) -> Common:
     algorithm : Algorithm
     source : str
         Its manufacturer.
+    by_reader : bool
+        Whether a person has edited what it drew.
     """
     identification = AlgorithmIdentificationSequence(
         name=clean_text(algorithm.title, LONG_STRING),
@@ -52,7 +54,7 @@ def algorithm_elements(algorithm: Algorithm, source: str) -> Common:
         parameters=parameters_of(algorithm),
     )
     common = Dataset()
-    common.SegmentAlgorithmType = "AUTOMATIC"
+    common.SegmentAlgorithmType = "SEMIAUTOMATIC" if by_reader else "AUTOMATIC"
     common.SegmentAlgorithmName = identification[0].AlgorithmName
     common.SegmentationAlgorithmIdentificationSequence = identification
     return tuple(elements_of(common))

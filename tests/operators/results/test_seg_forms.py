@@ -9,6 +9,7 @@ import pydicom
 import pytest
 
 from operators.domain import Assessed, Destination, Job, ResultKind, ResultProfile, SegForm, SrRegion
+from operators.domain.reading import Reading
 from operators.errors import ResultRefusal
 from operators.results.identity import identify
 from operators.results.multiframe import Pixels
@@ -146,6 +147,23 @@ def test_fractions_are_the_networks_probabilities_inside_the_lesions(make, profi
         np.testing.assert_array_equal(frame > 0, inside)
         np.testing.assert_allclose(frame[inside], np.maximum(255 * probability[z][inside], 1), atol=0.51)
     assert segmentation.pixel_array[segmentation.pixel_array > 0].min() == 1, "none is lost that had 0"
+
+
+def edited(quantified):
+    """The same, its lesions drawn by a reader."""
+    reading = Reading(
+        sop_instance_uid="1.2.3.9", digest="ab" * 32, form="BINARY", grid="pet", called_before="lesion",
+        lesions=(), judged=(), volume_before_ml=1.0, volume_after_ml=1.0, dice=1.0,
+    )  # fmt: skip
+    return replace(quantified, segmented=replace(quantified.segmented, reading=reading))
+
+
+def test_what_a_reader_has_drawn_is_wholly_of_its_lesion_and_not_automatic(make, profile, tmp_path):
+    quantified = edited(with_probability(make(job=job(SegForm.FRACTIONAL), with_models=True)))
+    segmentation, _ = written(quantified, profile, tmp_path)
+    assert segmentation.SegmentationFractionalType == "OCCUPANCY"
+    assert set(np.unique(segmentation.pixel_array)) == {0, 255}
+    assert {segment.SegmentAlgorithmType for segment in segmentation.SegmentSequence} == {"SEMIAUTOMATIC"}
 
 
 def test_highdicom_rescales_the_fractions(make, profile, tmp_path):
