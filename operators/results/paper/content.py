@@ -28,6 +28,7 @@ from operators.results.language import Phrases, phrases
 from operators.results.paper.panels import Panel, panels_of
 from operators.results.paper.patient import Labelled, patient_lines
 from operators.results.summary import impression, status
+from operators.results.summary_reading import difference
 from operators.results.summary_response import of_the_study, spoken, stated
 from operators.results.tracking import colour_of
 
@@ -36,6 +37,9 @@ _DIGEST_DIGITS: Final = 12
 
 _NONE: Final = "\u2013"
 """In a cell for which there is no number."""
+
+_LATEST_STUDIES: Final = 8
+"""Of the course over all studies."""
 
 _REFERENCES_BESIDE: Final = 5
 _SITES_BESIDE: Final = 6
@@ -406,7 +410,7 @@ def _change(follow_up: FollowUp, said: Phrases) -> Entry:
 
 
 def _trend(assessed: Assessed, said: Phrases) -> Table | None:
-    """The totals of every study of the same tracer."""
+    """The totals of the latest studies of the same tracer."""
     if not assessed.trend:
         return None
     columns = (
@@ -417,7 +421,7 @@ def _trend(assessed: Assessed, said: Phrases) -> Table | None:
         Column(said.text("label_suv_mean"), "g/ml", 0.14),
         Column(said.text("label_suv_max"), "g/ml", 0.14),
     )
-    rows = tuple(Row(_time_point(point, said)) for point in assessed.trend)
+    rows = tuple(Row(_time_point(point, said)) for point in assessed.trend[-_LATEST_STUDIES:])
     return Table(said.text("heading_trend"), columns, rows)
 
 
@@ -467,7 +471,10 @@ def _removed(quantified: Quantified, said: Phrases) -> Iterator[Entry]:
 
 
 def _quality(assessed: Assessed, said: Phrases) -> Iterator[Entry]:
-    """How far the segmentation can be trusted, then every note, each once."""
+    """Who edited the segmentation, how far it can be trusted, then every note, each once."""
+    reading = assessed.quantified.segmented.reading
+    if reading is not None:
+        yield Entry("", difference(reading))
     quality = assessed.quantified.segmented.quality
     if quality is not None and quality.predicted_dice is not None:
         dice = quality.predicted_dice

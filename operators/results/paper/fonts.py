@@ -92,7 +92,7 @@ def can_write(text: str) -> bool:
 
 def width_pt(text: str, face: Face, size_pt: float) -> float:
     """How wide a line of text is."""
-    return size_pt * sum(_advance(run.font, character) for run in runs(text, face) for character in run.text)
+    return size_pt * _width(text, face)
 
 
 @cache
@@ -152,6 +152,12 @@ def _encodes(piece: str, encoding: str) -> bool:
 
 
 @lru_cache(maxsize=8192)
+def _width(text: str, face: Face) -> float:
+    """Of a line, in parts of the font's size."""
+    return sum(_advance(run.font, character) for run in runs(text, face) for character in run.text)
+
+
+@lru_cache(maxsize=8192)
 def _advance(font: str, character: str) -> float:
     """Of a character, in parts of the font's size."""
     return float(pdfmetrics.stringWidth(character, font, 1.0))
@@ -186,8 +192,22 @@ def _directions(text: str) -> Iterator[tuple[bool, str]]:
             last = place
         elif direction is False:
             last = None
+    _close_brackets(text, turned)
     for direction, group in groupby(zip(turned, text, strict=True), key=lambda pair: pair[0]):
         yield direction, "".join(character for _, character in group)
+
+
+def _close_brackets(text: str, turned: list[bool]) -> None:
+    """A bracket that closes one inside a run from right to left belongs to the run (UAX 9, N0)."""
+    opened = 0
+    for place, character in enumerate(text):
+        kind = unicodedata.category(character)
+        if turned[place]:
+            opened += (kind == "Ps") - (kind == "Pe" and opened > 0)
+        elif opened and kind == "Pe" and turned[place - 1]:
+            turned[place], opened = True, opened - 1
+        else:
+            opened = 0
 
 
 def _direction(character: str) -> bool | None:

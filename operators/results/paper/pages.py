@@ -53,7 +53,7 @@ _MOST_NUMBERS: Final = 30
 """Lesions whose number stands in the picture: more would hide each other."""
 _LEAST_BESIDE: Final = 44.0
 """Below which there is no room for another statement beside the picture."""
-_LOWEST_BESIDE: Final = 150.0
+_LOWEST_BESIDE: Final = 190.0
 """How far down there may be statements, where the picture is low."""
 
 _TITLE: Final = Style(17, Face.BOLD, ACCENT)
@@ -77,6 +77,8 @@ _ON_TWO_PAGES: Final = (12, 8, 5, 4, 3)
 _BESIDE_MANY_LESIONS: Final = (3, 2, 1)
 """Most lines of an entry's body that are tried, in this order, until all has room."""
 _FEWEST_ENTRIES: Final = 1
+_LOST_AT_A_BREAK: Final = 80.0
+"""The most that stays white at the end of the first page, for what must not be parted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +328,8 @@ def _arranged(paper: Paper, first: float, second: float) -> tuple[list[Strip], l
             pages = _split([*_table(paper.lesions, style), *texts], first, second)
             if pages is not None:
                 return pages
-    texts = _texts_within(paper.sections, second, said)
+    left = first + second - _height(list(_table(paper.lesions, _COMPACT))) - _LOST_AT_A_BREAK
+    texts = _texts_within(paper.sections, max(second, left), said)
     return _with_some_lesions(paper.lesions, texts, (first, second), said)
 
 
@@ -351,17 +354,17 @@ def _split(strips: Sequence[Strip], first: float, second: float) -> tuple[list[S
 
 
 def _texts_within(sections: Sequence[Section], room: float, said: Phrases) -> list[Strip]:
-    """The sections' strips, shortened until they fill no more than a page."""
+    """The sections' strips, shortened until they fill no more than the room."""
     for most in _BESIDE_MANY_LESIONS:
         strips = list(_sections(sections, most, said))
         if _height(strips) <= room:
             return strips
-    kept = [len(section.entries) for section in sections]
-    while _height(strips) > room and max(kept, default=0) > _FEWEST_ENTRIES:
-        longest = kept.index(max(kept))
-        kept[longest] -= 1
-        strips = list(_sections(sections, 1, said, kept))
-    return strips
+    few, many = _FEWEST_ENTRIES, max((len(section.entries) for section in sections), default=0)
+    while few < many:  # the most entries of each section for which there is room
+        entries = (few + many + 1) // 2
+        fits = _height(list(_sections(sections, 1, said, entries))) <= room
+        few, many = (entries, many) if fits else (few, entries - 1)
+    return list(_sections(sections, 1, said, few))
 
 
 def _with_some_lesions(
@@ -375,7 +378,7 @@ def _with_some_lesions(
         rest = table.rows[shown:]
         volume = said.number(sum(row.volume_ml for row in rest), 2)
         more = (
-            f"{said.text('more_lesions', count=len(rest))[:-1]}, "
+            f"{said.text('more_lesions', count=len(rest)).rstrip('.')}, "
             f"{said.text('page_more_volume', volume=volume)}."
         )
         some = replace(table, rows=table.rows[:shown])
@@ -471,7 +474,7 @@ def _row_strip(table: Table, row: Cells, style: Style, height: float, *, shaded:
 
 
 def _sections(
-    sections: Sequence[Section], most: int, said: Phrases, kept: Sequence[int] | None = None
+    sections: Sequence[Section], most: int, said: Phrases, entries: int | None = None
 ) -> Iterator[Strip]:
     """The strips of all sections.
 
@@ -483,11 +486,11 @@ def _sections(
         Lines of an entry's body; its small print has one less, and at the least one.
     said : Phrases
         The page's language.
-    kept : sequence of int, optional
-        How many entries of each section are shown; without it all are.
+    entries : int, optional
+        Of each section, at most; without it all.
     """
-    for place, section in enumerate(sections):
-        shown = len(section.entries) if kept is None else kept[place]
+    for section in sections:
+        shown = len(section.entries[:entries])
         yield _heading_strip(section.title)
         for entry in section.entries[:shown]:
             yield from _entry(entry, most)
@@ -510,7 +513,8 @@ def _entry(entry: Entry, most: int) -> Iterator[Strip]:
     if entry.head:
         head = _lines_strip(lines_of(entry.head, _WIDTH, _BODY_HEAD), _BODY_HEAD, 1)
         yield replace(head, with_next=True)
-    yield _lines_strip(lines_of(entry.body, _WIDTH, _BODY, most), _BODY)
+    body = _lines_strip(lines_of(entry.body, _WIDTH, _BODY, most), _BODY)
+    yield replace(body, with_next=bool(entry.small))
     if entry.small:
         yield _lines_strip(lines_of(entry.small, _WIDTH, _SMALL, max(most - 2, 1)), _SMALL, 0.5)
     yield _gap(2.5)

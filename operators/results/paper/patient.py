@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
@@ -67,5 +68,7 @@ def _spoken(group: str) -> str:
     given = " ".join(filter(None, others))
     if not family or not given:
         return family or given
-    is_east_asian = any("\u2e80" <= character <= "\ud7ff" for character in group)
-    return f"{family} {given}" if is_east_asian else f"{family}, {given}"
+    if any("\u2e80" <= character <= "\ud7ff" for character in group):
+        return f"{family} {given}"
+    comma = "\u060c" if any(unicodedata.bidirectional(character) == "AL" for character in group) else ","
+    return f"{family}{comma} {given}"

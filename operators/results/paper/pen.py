@@ -13,7 +13,7 @@ from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from operators.results.paper.fonts import Face, runs, width_pt
+from operators.results.paper.fonts import Face, register, runs, width_pt
 from operators.words import clean_text
 
 PAGE_WIDTH: Final = 595.28
@@ -66,23 +66,28 @@ def lines_of(text: str, width: float, style: Style, most: int = 1) -> tuple[str,
         Lines.
     """
     words = clean_text(text, _LONGEST_TEXT).split(" ")
+    words.reverse()
+    blank = width_pt(" ", style.face, style.size)
     lines: list[str] = []
-    line = ""
+    line, taken = "", 0.0
     while words:
-        word = words.pop(0)
-        longer = f"{line} {word}" if line else word
-        if _fits(longer, width, style):
-            line = longer
+        word = words.pop()
+        # Neither joining nor kerning goes over a blank: a line is as wide as its words and blanks.
+        wide = width_pt(word, style.face, style.size)
+        longer = taken + blank + wide if line else wide
+        if longer <= width:
+            line, taken = f"{line} {word}" if line else word, longer
             continue
         if line:
             lines.append(line)
-            line = ""
-            words.insert(0, word)
+            line, taken = "", 0.0
+            words.append(word)
         else:  # one word wider than a line
             part = _most_that_fits(word, width, style)
             lines.append(part)
-            words.insert(0, word[len(part) :])
-        if len(lines) == most:
+            if word != part:
+                words.append(word[len(part) :])
+        if len(lines) == most and (words or line):
             lines[-1] = _cut(lines[-1], width, style)
             return tuple(lines)
     return (*lines, line) if line else tuple(lines)
@@ -112,8 +117,14 @@ class Pen:
 
     def __init__(self, title: str, author: str, language: str) -> None:
         self._buffer = BytesIO()
+        register()
         self._canvas = Canvas(
-            self._buffer, (PAGE_WIDTH, PAGE_HEIGHT), invariant=1, pageCompression=1, lang=language
+            self._buffer,
+            (PAGE_WIDTH, PAGE_HEIGHT),
+            invariant=1,
+            pageCompression=1,
+            initialFontName=Face.REGULAR.value,  # else Helvetica is named, which is not embedded
+            lang=language,
         )
         self._canvas.setTitle(title)
         self._canvas.setAuthor(author)
