@@ -1,5 +1,8 @@
 """Other people's programs read our segmentations of every form, the regions and the parametric map."""
 
+import base64
+import io
+import urllib.request
 from dataclasses import replace
 
 import nibabel
@@ -11,12 +14,14 @@ from highdicom._standard_utils import (
     get_module_attribute_map,
     get_sop_class_iod_map,
 )
+from pynetdicom import AE
 
 from operators.domain import Assessed, Destination, Job, ReferenceRegion, ResultKind, SegForm
 from operators.results.parametric_map import write_parametric_map
 from operators.results.regions import marked_regions, organ_regions, write_regions
 from operators.results.seg import write_seg
 from tests.integration.test_results_validators import PROFILE, build, run
+from tests.servers import Orthanc
 
 EVERYTHING = frozenset(ResultKind)
 EACH_FORM = Job(
@@ -144,3 +149,37 @@ def test_pydicom_reads_what_it_would_write_again(tmp_path):
         dataset.save_as(tmp_path / "again.dcm")
         assert (tmp_path / "again.dcm").stat().st_size == file.path.stat().st_size
         assert pydicom.dcmread(tmp_path / "again.dcm") == dataset
+
+
+def decoded_by(orthanc, sop_instance_uid):
+    """An instance's pixels (frames, rows, columns) as Orthanc decodes them."""
+    (found,) = orthanc.lookup(sop_instance_uid)
+    token = base64.b64encode(f"{orthanc.user}:{orthanc.password}".encode()).decode()
+    request = urllib.request.Request(f"{orthanc.http_url}{found['Path']}/numpy?rescale=false")
+    request.add_header("Authorization", f"Basic {token}")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=60) as answer:
+        return np.load(io.BytesIO(answer.read()))[..., 0]
+
+
+def test_orthanc_stores_every_object_and_decodes_those_of_whole_bytes(tmp_path):
+    """One bit a pixel is decoded by none of its functions, whoever wrote it."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "pacs").mkdir()
+    files = list(files_of(measured(), tmp_path / "out"))
+    with Orthanc(tmp_path / "pacs") as orthanc:
+        ae = AE()
+        for file in files:
+            ae.add_requested_context(file.sop_class_uid, pydicom.uid.ExplicitVRLittleEndian)
+        association = ae.associate("127.0.0.1", orthanc.dicom_port, ae_title=orthanc.ae_title)
+        assert association.is_established
+        datasets = [pydicom.dcmread(file.path) for file in files]
+        assert [association.send_c_store(dataset).Status for dataset in datasets] == [0] * len(files)
+        association.release()
+        for dataset in datasets:
+            kept = pydicom.dcmread(io.BytesIO(orthanc.file(dataset.SOPInstanceUID)))
+            assert kept == dataset
+            if dataset.BitsAllocated > 1:
+                found = decoded_by(orthanc, dataset.SOPInstanceUID)
+                np.testing.assert_array_equal(found, dataset.pixel_array)
+    assert sorted(dataset.BitsAllocated for dataset in datasets) == [1, 1, 1, 8, 8, 16]
