@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -159,8 +160,9 @@ class Hl7Listener:
         number: so many seconds of silence.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.received: list[str] = []
+        self._tls = tls
         self.reply: Callable[[str], bytes | float | None] = acknowledge("AA")
         self._server = socket.create_server((LOOPBACK, 0))
         self.port = int(self._server.getsockname()[1])
@@ -181,6 +183,12 @@ class Hl7Listener:
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
+        if self._tls is not None:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                connection.close()
+                return
         with connection:
             data = b""
             while not data.endswith(b"\x1c\r"):

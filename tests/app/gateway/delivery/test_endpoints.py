@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import ssl
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -25,6 +26,7 @@ from operators.results.fhir import write_fhir
 from operators.results.hl7 import write_hl7
 from tests.app.gateway import finished
 from tests.app.gateway.finished import Pacs, attempt, house, reason, rejection_of, remote
+from tests.app.gateway.network.test_peers import authority  # noqa: F401  a fixture
 from tests.app.gateway.receivers import (
     FhirServer,
     Hl7Listener,
@@ -469,3 +471,24 @@ def test_missing_files_of_an_endpoint_are_told(tmp_path):
     settings = Settings.model_validate({"gateway": {"endpoints": [endpoint]}})
     (fault,) = faults(settings, "deliver")
     assert fault.setting == "gateway.endpoints (ehr).token_file"
+
+
+def test_tls_shows_our_certificate_and_wants_theirs(tmp_path, reported, authority):  # noqa: F811
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority / "ca.pem"))
+    server_side.verify_mode = ssl.CERT_REQUIRED
+    server_side.load_cert_chain(authority / "server.pem", authority / "server.key")
+
+    def tls(name):
+        files = {"certificate": f"{name}.pem", "key": f"{name}.key", "ca": "ca.pem"}
+        return {key: str(authority / file) for key, file in files.items()}
+
+    with Hl7Listener(server_side) as listener:
+        for name, state in (("stranger", WAITING), ("client", CONFIRMED)):
+            endpoint = hl7(listener.port, tls=tls(name))
+            with site(tmp_path / name, reported, endpoint) as built:
+                delivery = built.done("ehr")
+                assert attempt(built, delivery) == state
+                assert reason(built, delivery) in {None, "TLS", "ABORTED"}
+        with site(tmp_path / "plain", reported, hl7(listener.port)) as built:
+            assert attempt(built, built.done("ehr")) == WAITING
+    assert len(listener.received) == 1
