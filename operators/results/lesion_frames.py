@@ -134,7 +134,7 @@ def _slice_of(pet: Volume, lesion: Lesion) -> _Slice:
     index = lesion.suv_max_index[view.through]
     section = np.take(lesion.mask, index - lesion.box[view.through].start, axis=view.through)
     rows_first = view.rows < view.columns
-    axes = []
+    axes: list[NDArray[np.float64]] = []
     for axis, across, flip, step_mm in (
         (view.rows, 1 if rows_first else 0, view.flip_rows, view.row_mm),
         (view.columns, 0 if rows_first else 1, view.flip_columns, view.column_mm),
@@ -144,7 +144,8 @@ def _slice_of(pet: Volume, lesion: Lesion) -> _Slice:
         low, high = half - 0.5, pet.geometry.shape[axis] - 0.5 - half
         middle = (held[0] + held[-1]) / 2
         middle = min(max(middle, low), high) if low <= high else (low + high) / 2
-        places = middle + (np.arange(PANEL_PX) - (PANEL_PX - 1) / 2) * (PIXEL_MM / step_mm)
+        steps = np.arange(PANEL_PX, dtype=np.float64) - (PANEL_PX - 1) / 2
+        places = middle + steps * (PIXEL_MM / step_mm)
         axes.append(2 * middle - places if flip else places)
     return _Slice(view, index, axes[0], axes[1])
 

@@ -118,8 +118,8 @@ def _shadows(lesions: Sequence[Lesion], table: Turntable, angle: int) -> Iterato
         depths, columns = np.nonzero(mask.any(axis=0))
         across_mm = table.across_mm(depths + depth, columns + column, angle)
         shadow = table.cast(np.ascontiguousarray(mask[:, depths, columns].T), across_mm, angle)
-        first = int(np.argmax(shadow.any(axis=0)))
-        last = shadow.shape[1] - int(np.argmax(shadow.any(axis=0)[::-1]))
+        covered = np.flatnonzero(shadow.max(axis=0))
+        first, last = int(covered[0]), int(covered[-1]) + 1
         to_mm = np.array([table.bin_mm, table.view.row_mm])
         origin = np.array([first - table.bins / 2, row])
         yield _Shadow(lesion, tuple((line + origin) * to_mm for line in outlines(shadow[:, first:last])))

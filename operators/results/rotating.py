@@ -147,9 +147,10 @@ class Lines:
 
 def cosine_and_sine(angle: float) -> tuple[float, float]:
     """Of an angle in degrees; exact where a side is seen straight on."""
-    exact = {0: (1.0, 0.0), 90: (0.0, 1.0), 180: (-1.0, 0.0), 270: (0.0, -1.0)}
+    if angle % 90 == 0:
+        return ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))[int(angle % 360) // 90]
     radians = math.radians(angle)
-    return exact.get(angle % 360, (math.cos(radians), math.sin(radians)))
+    return math.cos(radians), math.sin(radians)
 
 
 def set_up(pet: Volume, boxes: Iterable[Box]) -> tuple[Turntable, Lines]:
@@ -205,7 +206,7 @@ def _joined(pet: Volume, factors: list[int]) -> NDArray[np.uint8]:
 
 def _places(voxels: int, step: int, flipped: bool) -> NDArray[np.float64]:
     """The index, as arranged, of the middle of each group of joined voxels."""
-    middles = np.arange(0, voxels, step) + (step - 1) / 2
+    middles = np.arange(0, voxels, step, dtype=np.float64) + (step - 1) / 2
     return (voxels - 1 - middles)[::-1] if flipped else middles
 
 

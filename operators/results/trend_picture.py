@@ -126,16 +126,16 @@ def _draw_panel(
     title = f"{words.say(panel.key)}, {panel.unit}"
     draw.text((_LEFT_PX, top + 4), title, fill=panel.colour, font=font(12, bold=True))
     for tick in range(_TICKS + 1):
-        value = axis.high * tick / _TICKS
-        row = axis(value)
+        at = axis.high * tick / _TICKS
+        row = axis(at)
         draw.line((_LEFT_PX, row, _WIDTH_PX - 10, row), fill=_GREY if tick == 0 else (225, 225, 225))
-        draw.text((_LEFT_PX - 6, row), words.short(value), fill=_GREY, font=font(10), anchor="rm")
+        draw.text((_LEFT_PX - 6, row), words.short(at), fill=_GREY, font=font(10), anchor="rm")
     for (days, value), (next_days, next_value) in pairwise(known):
         if value is not None and next_value is not None:  # no line over a study without numbers
             ends = (time(-days), axis(value), time(-next_days), axis(next_value))
             draw.line(ends, fill=panel.colour, width=2)
-    for days, known_value in known:
-        _draw_mark(draw, panel, time(-days), axis, known_value, words)
+    for days, mark in known:
+        _draw_mark(draw, panel, time(-days), axis, mark, words)
 
 
 def _draw_mark(
