@@ -13,7 +13,8 @@ from app.packaging.request import PYTHON, PackageRequest, Variant
 from app.packaging.requirements import TORCH_INDEX
 
 SITE = f"{ENVIRONMENT}/lib/python{PYTHON}/site-packages"
-PIP = f"/pip/bin/pip --python {ENVIRONMENT}/bin/python install --no-deps --no-compile --only-binary=:all:"
+PIP = f"/pip/bin/pip --python {ENVIRONMENT}/bin/python install --quiet"
+EXACTLY = "--no-deps --no-compile --only-binary=:all:"
 WHEELS = "--find-links /context/wheels"
 REPOSITORY_FREE_LABELS = {
     "title": "theramap",
@@ -102,9 +103,9 @@ def variables(variant: Variant) -> dict[str, str]:
 
 def _install(request: PackageRequest, *, unhashed: bool) -> list[str]:
     network = "--no-index" if request.offline else ""
-    steps = [f"{PIP} {network} {WHEELS} --require-hashes -r /context/requirements.txt"]
+    steps = [f"{PIP} {EXACTLY} {network} {WHEELS} --require-hashes -r /context/requirements.txt"]
     if unhashed:
         index = network or "--index-url ${TORCH_INDEX}"
-        steps.append(f"{PIP} {index} {WHEELS} -r /context/requirements-without-digest.txt")
-    steps.append(f"{PIP} --no-index /context/own/theramap-*.whl")
+        steps.append(f"{PIP} {EXACTLY} {index} {WHEELS} -r /context/requirements-without-digest.txt")
+    steps.append(f"{PIP} {EXACTLY} --no-index /context/own/theramap-*.whl")
     return [re.sub(" +", " ", step) for step in steps]
