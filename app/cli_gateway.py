@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -37,7 +38,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def add_commands(cli: typer.Typer) -> None:
     """Add the gateway's commands to the ``theramap`` command, in the order in which one needs them."""
     roles: tuple[Callable[..., None], ...] = (serve, receive, work, deliver, console)
-    people: tuple[Callable[..., None], ...] = (doctor, status, resume, rerun, recall, backup, restore)
+    people: tuple[Callable[..., None], ...] = (
+        doctor,
+        status,
+        quality,
+        resume,
+        rerun,
+        recall,
+        backup,
+        restore,
+    )
     for command in (*roles, *people):
         cli.command(rich_help_panel="The gateway")(command)
 
@@ -83,6 +93,20 @@ def status(settings_file: SettingsFile = None, json: AsJson = False) -> None:
 
     with _database_faults():
         print_status(_settings(), as_json=json)
+
+
+def quality(
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Answers that came on this day or later.")
+    ] = None,
+    settings_file: SettingsFile = None,
+    json: AsJson = False,
+) -> None:
+    """Show how much of the results people accepted, changed and added, without patients."""
+    from app.quality import print_quality
+
+    with _database_faults():
+        print_quality(_settings(), since=since, as_json=json)
 
 
 def resume(

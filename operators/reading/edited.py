@@ -14,7 +14,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels import iter_pixels
+from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -236,7 +236,7 @@ def _grid(header: Dataset, planes: Sequence[Plane], volumes: Volumes) -> tuple[s
         raise AnswerFaultError("ANSWER_OTHER_FRAME_OF_REFERENCE", sentence)
     grids = [("pet", pet)] if volumes.ct is None else [("pet", pet), ("ct", volumes.ct.geometry)]
     for name, geometry in grids:
-        inverse = np.linalg.inv(geometry.affine)
+        inverse = np.linalg.inv(geometry.affine).astype(np.float64)
         if all(_lies_on(plane, geometry, inverse) for plane in planes):
             return name, geometry
     sentence = "its frames lie neither on the slices of the PET nor on those of the CT that belongs to it."

@@ -12,7 +12,7 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from operators.domain import Geometry, Instance, Quantified, Series, Volumes
 
@@ -131,7 +131,8 @@ def by_viewer(
         setattr(seg, keyword, value)
     seg.file_meta = FileMetaDataset()
     seg.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    seg.file_meta.MediaStorageSOPClassUID, seg.file_meta.MediaStorageSOPInstanceUID = SEG_CLASS, uid
+    seg.file_meta.MediaStorageSOPClassUID = UID(SEG_CLASS)
+    seg.file_meta.MediaStorageSOPInstanceUID = UID(uid)
     seg["PixelData"].VR = "OW"
     seg.save_as(path, enforce_file_format=True)
     return path

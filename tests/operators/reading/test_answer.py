@@ -300,4 +300,5 @@ def test_the_difference_in_words_and_for_programs(tmp_path: Path) -> None:
     content = reading_content(reading)
     assert content is not None
     assert (content["lesions_before"], content["lesions_after"]) == (4, 3)
-    assert [one["judgement"] for one in content["judged"]] == ["accepted", "merged", "rejected", "added"]
+    judged: Any = content["judged"]
+    assert [one["judgement"] for one in judged] == ["accepted", "merged", "rejected", "added"]

@@ -217,7 +217,7 @@ def test_the_record_of_an_edit_counts_lesions(site: Site) -> None:
             for name, before, after, dice in judged
         ],
     }
-    job = site.ledger.jobs.latest(site.study.study_key).id
+    job = f"{site.study.study_key}-r1"
     new = of_edited(job, completed(site.uid, []) | {"reading": reading})
     assert new is not None
     assert site.ledger.readings.record(new)
