@@ -106,6 +106,15 @@ PRIVATE_DEFINITIONS: Final[dict[Code, str]] = {
     Code("TM037", PRIVATE_SCHEME, "Course over all studies"): (
         "Concept name: number and volume of lesions in every study of the same tracer, the oldest first."
     ),
+    Code("TM041", PRIVATE_SCHEME, "Largest distance between two lesions"): (
+        "Measurement: Dmax, the largest distance between the centroids of two lesions of the study."
+    ),
+    Code("TM042", PRIVATE_SCHEME, "Largest distance between two lesions over body surface"): (
+        "Measurement: SDmax, the largest distance between the centroids of two lesions over the body surface."
+    ),
+    Code("TM043", PRIVATE_SCHEME, "95 % interval"): (
+        "Concept name: the bounds of a number, as the model that predicts it states them."
+    ),
     Code("TM020", PRIVATE_SCHEME, "Report on the state of processing"): (
         "Document title: the software did not produce the results that were to be expected."
     ),
@@ -225,6 +234,9 @@ TREND: Final = _PRIVATE["TM037"]
 PUBLISHED_RULE: Final = _PRIVATE["TM036"]
 CURRENT_RESPONSE: Final = Code("112048", "DCM", "Current Response")
 RESPONSE_METHOD: Final = Code("112021", "DCM", "Response Evaluation Method")
+LARGEST_DISTANCE: Final = _PRIVATE["TM041"]
+LARGEST_DISTANCE_PER_BODY_SURFACE: Final = _PRIVATE["TM042"]
+INTERVAL: Final = _PRIVATE["TM043"]
 STATUS_REPORT: Final = _PRIVATE["TM020"]
 LACK_OF_RESULTS: Final = _PRIVATE["TM021"]
 

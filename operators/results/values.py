@@ -17,10 +17,6 @@ from pydicom.sr.coding import Code
 from operators.domain import Lesion, Totals
 from operators.results import codes
 
-LARGEST_DISTANCE: Final = Code("dmax", codes.PRIVATE_SCHEME, "Largest distance between two lesions")
-LARGEST_DISTANCE_PER_BODY_SURFACE: Final = Code(
-    "sdmax", codes.PRIVATE_SCHEME, "Largest distance between two lesions over body surface"
-)
 PER_METRE: Final = Code("/m", "UCUM", "per metre")
 
 _SIGNIFICANT_DIGITS: Final = 7
@@ -92,8 +88,8 @@ def total_values(totals: Totals, tracer: str) -> tuple[Value, ...]:
         ("SUVmax", totals.suv_max, codes.GRAMS_PER_ML_SUVBW, codes.SUVBW, codes.MAXIMUM),
         ("SUVmean", totals.suv_mean, codes.GRAMS_PER_ML_SUVBW, codes.SUVBW, codes.MEAN),
         ("SUVpeak", totals.suv_peak, codes.GRAMS_PER_ML_SUVBW, codes.SUVBW, codes.PEAK),
-        ("Dmax", totals.dmax_mm, codes.MILLIMETRE, LARGEST_DISTANCE, None),
-        ("SDmax", totals.sdmax_per_m, PER_METRE, LARGEST_DISTANCE_PER_BODY_SURFACE, None),
+        ("Dmax", totals.dmax_mm, codes.MILLIMETRE, codes.LARGEST_DISTANCE, None),
+        ("SDmax", totals.sdmax_per_m, PER_METRE, codes.LARGEST_DISTANCE_PER_BODY_SURFACE, None),
     )
     return tuple(_finite(rows))
 

@@ -23,7 +23,6 @@ from operators.results.fhir.elements import (
 )
 from operators.results.values import lesion_values, rounded, total_values
 
-INTERVAL: Final = Code("interval_95", codes.PRIVATE_SCHEME, "95 % interval")
 SELECTION: Final = "selection"
 
 Entry = tuple[str, Json]
@@ -177,7 +176,9 @@ def _prediction(context: Context, each: Prediction, role: str, device: str) -> J
         content["valueQuantity"] = {"value": rounded(each.value), **unit}
         if each.interval is not None:
             low, high = ({"value": rounded(bound), **unit} for bound in each.interval)
-            content["component"] = [{"code": concept(INTERVAL), "valueRange": {"low": low, "high": high}}]
+            content["component"] = [
+                {"code": concept(codes.INTERVAL), "valueRange": {"low": low, "high": high}}
+            ]
     code = concept(codes.PREDICTION, text=f"{each.title}: {each.outcome}, {each.kind.replace('_', ' ')}")
     return observation(context, role, code, device, **content)
 

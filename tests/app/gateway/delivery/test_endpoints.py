@@ -12,6 +12,7 @@ import pytest
 from hl7apy.parser import parse_message
 from pydantic import ValidationError
 
+from app.doctor import examine
 from app.gateway.delivery.delivery import SCRATCH
 from app.gateway.delivery.endpoints import look_at
 from app.gateway.delivery.recall import recall
@@ -464,6 +465,26 @@ def test_doctor_asks_an_endpoint_for_what_it_is():
         receiver = Hl7Endpoint.model_validate({"name": "ris", **hl7(listener.port)})
         assert look_at(receiver) == f"127.0.0.1:{listener.port} answers"
         assert not listener.received
+
+
+def test_doctor_says_what_to_do_about_an_endpoint():
+    with FhirServer("r5") as server:
+        endpoints = [
+            {"name": "ehr", **fhir(server, version="r4b")},
+            {"name": "study", **fhir(server)},
+            {"name": "ris", **hl7(free_port())},
+        ]
+        settings = Settings.model_validate({"gateway": {"endpoints": endpoints}})
+        found = {
+            each.subject: each for each in examine(settings) if each.subject.split(" ")[0] in {"FHIR", "HL7"}
+        }
+    assert {subject: str(each.mark) for subject, each in found.items()} == {
+        "FHIR ehr": "failed",
+        "FHIR study": "ok",
+        "HL7 ris": "failed",
+    }
+    assert found["FHIR ehr"].remedy == "set version to the server's: r4b (also for R4) or r5"
+    assert "check host, port and the firewall" in found["HL7 ris"].remedy
 
 
 def test_missing_files_of_an_endpoint_are_told(tmp_path):
