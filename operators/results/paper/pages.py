@@ -49,6 +49,8 @@ _PICTURE_HEIGHT: Final = 262.0
 _NARROWEST_PICTURE: Final = 120.0
 _PANEL_GAP: Final = 6.0
 _GAP: Final = 18.0
+_WIDE_ENOUGH_FOR_FOUR: Final = 285.0
+"""Totals beside each other."""
 _MOST_NUMBERS: Final = 30
 """Lesions whose number stands in the picture: more would hide each other."""
 _LEAST_BESIDE: Final = 44.0
@@ -146,9 +148,11 @@ def _second_head(pen: Pen, paper: Paper) -> None:
     _banner(pen, paper)
     small = replace(_TITLE, size=11)
     pen.text(_MARGIN, 38, paper.title, small)
-    patient = " \u00b7 ".join(each.value for each in paper.patient)
-    (line,) = lines_of(patient, 240, _BODY) or ("",)
-    pen.text(_MARGIN + 130, 38, line, _BODY)
+    left = _MARGIN + width_pt(paper.title, small.face, small.size) + _GAP
+    values = " \u00b7 ".join(each.value for each in paper.patient)
+    patient = f"{paper.patient[0].label}: {values}"
+    (line,) = lines_of(patient, PAGE_WIDTH - _MARGIN - 70 - left, _BODY) or ("",)
+    pen.text(left, 38, line, _BODY)
     pen.text(PAGE_WIDTH - _MARGIN, 38, paper.study_date, replace(_DATE, size=9), right=True)
     pen.rule(_MARGIN, 45, _WIDTH, ACCENT, 1)
 
@@ -283,15 +287,22 @@ def _beside_heading(pen: Pen, title: str, x: float, y: float, width: float) -> f
 
 
 def _totals(pen: Pen, totals: Sequence[Labelled], x: float, y: float, width: float) -> float:
-    """Three in a row."""
-    for first in range(0, len(totals), 3):
-        for place, each in enumerate(totals[first : first + 3]):
-            left = x + place * width / 3
-            pen.text(left, y + _LABEL.size, each.label, _LABEL)
-            (value,) = lines_of(each.value, width / 3 - 4, _STRONG) or ("",)
-            pen.text(left, y + 18, value, _STRONG)
+    """Three in a row, or four."""
+    abreast = 4 if width >= _WIDE_ENOUGH_FOR_FOUR else 3
+    room = width / abreast
+    for first in range(0, len(totals), abreast):
+        for place, each in enumerate(totals[first : first + abreast]):
+            left = x + place * room
+            pen.text(left, y + _LABEL.size, each.label, _fitting(each.label, room - 4, _LABEL))
+            pen.text(left, y + 18, each.value, _fitting(each.value, room - 4, _STRONG))
         y += 25
     return y + 3 if totals else y
+
+
+def _fitting(text: str, width: float, style: Style) -> Style:
+    """The style, smaller where a text would not fit: a number is never cut."""
+    needed = width_pt(text, style.face, style.size)
+    return style if needed <= width else replace(style, size=style.size * width / needed)
 
 
 def _pairs(
@@ -466,9 +477,11 @@ def _row_strip(table: Table, row: Cells, style: Style, height: float, *, shaded:
             pen.box(_MARGIN + 1, y + 2, 5, height - 4, row.colour)
         baseline = y + (height + style.size) / 2 - 0.9
         for column, cell, (x, width) in zip(table.columns, row.cells, _edges(table), strict=True):
-            (text,) = lines_of(cell, width - 7, style) or ("",)
-            at = x + width - 4 if column.is_number else x + 4
-            pen.text(at, baseline, text, style, right=column.is_number)
+            if column.is_number:
+                pen.text(x + width - 4, baseline, cell, _fitting(cell, width - 6, style), right=True)
+            else:
+                (text,) = lines_of(cell, width - 7, style) or ("",)
+                pen.text(x + 4, baseline, text, style)
 
     return Strip(height, draw)
 

@@ -59,7 +59,7 @@ def _panel(quantified: Quantified, patient_axis: int) -> Panel:
     view = view_along(pet.geometry, patient_axis)
     grey: NDArray[np.uint8] = inverted_grey(view.arrange(maximum_projection(pet, view.through)))
     shadows = [
-        (lesion, outlines(silhouette(lesion.box, lesion.mask, view, pet.geometry)))
+        (lesion, _outlined(silhouette(lesion.box, lesion.mask, view, pet.geometry)))
         for lesion in quantified.lesions
     ]
     first, last = _body(grey, view)
@@ -75,6 +75,16 @@ def _panel(quantified: Quantified, patient_axis: int) -> Panel:
     width_mm, height_mm = shown.shape[1] * view.column_mm, shown.shape[0] * view.row_mm
     pixel_mm = max(_PIXEL_MM, max(width_mm, height_mm) / _LARGEST_SIDE_PX)
     return Panel(enlarged(shown, view, pixel_mm), width_mm, height_mm, marks)
+
+
+def _outlined(shadow: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:
+    """Outlines of a shadow in a whole plane, looked for where it is: (column, row) of pixel corners."""
+    rows, columns = np.flatnonzero(shadow.any(axis=1)), np.flatnonzero(shadow.any(axis=0))
+    if rows.size == 0:
+        return ()
+    corner = np.array([columns[0], rows[0]], np.float64)
+    part = shadow[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return tuple(line + corner for line in outlines(part))
 
 
 def _body(grey: NDArray[np.uint8], view: View) -> tuple[int, int]:

@@ -440,3 +440,15 @@ def test_a_hostile_page_opens(make, written, tmp_path):
     said = " ".join(read(document(written(assessed)), tmp_path).split())
     assert "<b>bold</b> & (brackets ) <para>" in said
     assert "<i>, &amp;" in said
+
+
+def test_a_number_is_never_cut(make, written, tmp_path):
+    quantified = crowd(make, 2)
+    huge = tuple(
+        replace(lesion, volume_ml=123456789.25, tlg_g=98765432100.5, confidence=1.0)
+        for lesion in quantified.lesions
+    )
+    totals = replace(quantified.totals, volume_ml=246913578.5, tlg_g=197530864201.0)
+    said = read(document(written(Assessed(replace(quantified, lesions=huge, totals=totals)))), tmp_path)
+    for number in ("123456789.25", "98765432100.50", "246913578.50 ml", "197530864201.00 g"):
+        assert number in said
