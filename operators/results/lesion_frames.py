@@ -22,7 +22,7 @@ from operators.results.captions import (
     shortened,
 )
 from operators.results.contours import outlines
-from operators.results.mip_frames import Projections, anterior, short_name
+from operators.results.mip_frames import Projections, anterior, short_names
 from operators.results.pictures import (
     HU_WINDOW,
     View,
@@ -101,10 +101,10 @@ def lesion_frames(
         up, the patient's right on the left.
     """
     shown = shown_lesions(quantified)
-    overview = anterior(projections)
+    overview, labels = anterior(projections), short_names(names)
     for place, lesion in enumerate(shown, 1):
         whole = Image.new("RGB", (PANEL_PX + _SIDE_PX, PANEL_PX + _FOOT_PX), "white")
-        whole.paste(_panel(quantified, lesion, names), (0, 0))
+        whole.paste(_panel(quantified, lesion, labels), (0, 0))
         whole.paste(_located(overview, projections, lesion), (PANEL_PX + 6, 2))
         _write_numbers(whole, quantified, lesion, names[lesion.number].identifier, words)
         of = words.say("picture_of", number=place, all=len(shown))
@@ -150,7 +150,7 @@ def _slice_of(pet: Volume, lesion: Lesion) -> _Slice:
     return _Slice(view, index, axes[0], axes[1])
 
 
-def _panel(quantified: Quantified, lesion: Lesion, names: Mapping[int, TrackedName]) -> Image.Image:
+def _panel(quantified: Quantified, lesion: Lesion, labels: Mapping[int, str]) -> Image.Image:
     volumes = quantified.segmented.volumes
     shown = _slice_of(volumes.pet, lesion)
     grey = Image.fromarray(inverted_grey(_pet_at(volumes.pet, shown)))
@@ -158,7 +158,7 @@ def _panel(quantified: Quantified, lesion: Lesion, names: Mapping[int, TrackedNa
     draw = ImageDraw.Draw(panel)
     for other in quantified.lesions:
         halo = _WHITE if volumes.ct is None or _is_dark(colour_of(other)) else _BLACK
-        _draw_outline(draw, other, shown, 2 if other is lesion else 1, names, halo)
+        _draw_outline(draw, other, shown, 2 if other is lesion else 1, labels, halo)
     ink = "black" if volumes.ct is None else "white"
     for text, place in (("R", (4, PANEL_PX / 2 - 9)), ("L", (PANEL_PX - 14, PANEL_PX / 2 - 9)),
                         ("A", (PANEL_PX / 2 - 5, 2)), ("P", (PANEL_PX / 2 - 5, PANEL_PX - 20))):  # fmt: skip
@@ -176,7 +176,7 @@ def _draw_outline(
     lesion: Lesion,
     shown: _Slice,
     width: int,
-    names: Mapping[int, TrackedName],
+    labels: Mapping[int, str],
     halo: tuple[int, int, int],
 ) -> None:
     view, side = shown.view, lesion.box[shown.view.through]
@@ -199,7 +199,7 @@ def _draw_outline(
         return
     across, down = longest[longest[:, 0].argmax()].tolist()
     place = (min(max(across + 4, 2), PANEL_PX - 26), min(max(down - 8, 2), PANEL_PX - 18))
-    draw_label(draw, place, short_name(names[lesion.number]), colour_of(lesion), halo, size=13)
+    draw_label(draw, place, labels[lesion.number], colour_of(lesion), halo, size=13)
 
 
 def _pet_at(pet: Volume, shown: _Slice) -> NDArray[np.float64]:

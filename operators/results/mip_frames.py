@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -95,18 +96,27 @@ def project(quantified: Quantified, names: Mapping[int, TrackedName]) -> Project
     table, lines = set_up(quantified.segmented.volumes.pet, (lesion.box for lesion in quantified.lesions))
     half = [angle for angle in ANGLES if angle < 180]
     hottest = sorted(quantified.lesions, key=lambda lesion: (-lesion.suv_max, lesion.number))[:LABELLED]
+    short = short_names(names)
     return Projections(
         table=table,
         grey={angle: 255 - lines.cast(table, angle) for angle in half},
         shadows={angle: tuple(_shadows(quantified.lesions, table, angle)) for angle in half},
-        labels={lesion.number: short_name(names[lesion.number]) for lesion in hottest},
+        labels={lesion.number: short[lesion.number] for lesion in hottest},
         lesions=len(quantified.lesions),
         claim=quantified.segmented.claim,
     )
 
 
-def short_name(name: TrackedName) -> str:
-    """A lesion's number where its name is one, such as ``Lesion 3``, else its name."""
+def short_names(names: Mapping[int, TrackedName]) -> dict[int, str]:
+    """By lesion: the number in a name such as ``Lesion 3`` where no other has it, else the name."""
+    short = {number: _short(name) for number, name in names.items()}
+    times = Counter(short.values())
+    return {
+        number: text if times[text] == 1 else names[number].identifier[:16] for number, text in short.items()
+    }
+
+
+def _short(name: TrackedName) -> str:
     noun, _, number = name.identifier.partition(" ")
     return number if noun in {"Lesion", "Uptake"} and number.isdecimal() else name.identifier[:16]
 

@@ -9,10 +9,11 @@ import pydicom
 import pytest
 from PIL import Image, ImageDraw
 
-from operators.domain import BurnedIn, Claim, Destination, Job, Language, ResultKind, TimePoint
+from operators.domain import BurnedIn, Claim, Destination, Job, Language, ResultKind, TimePoint, TrackedName
 from operators.results.captions import can_draw, font, words_of
 from operators.results.key_images import write_key_images
 from operators.results.lesion_frames import MOST_LESIONS, PANEL_PX, PIXEL_MM
+from operators.results.mip_frames import short_names
 from operators.results.pictures import HU_WINDOW, glow
 from operators.results.tracking import PALETTE_RGB
 from tests.conftest import missing
@@ -342,3 +343,12 @@ def test_dciodvfy_finds_no_error(written, case):
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         said = done.stdout + done.stderr
         assert not [line for line in said.splitlines() if line.startswith("Error")], f"{name}: {said}"
+
+
+def test_lesions_are_labelled_by_number_unless_two_have_it():
+    given = ("Lesion 7", "Uptake 2", "Left lung")
+    names = {number: TrackedName(text, "1.2") for number, text in enumerate(given, 1)}
+    assert short_names(names) == {1: "7", 2: "2", 3: "Left lung"}
+    assert short_names({**names, 4: TrackedName("Uptake 7", "1.3")}) == {
+        1: "Lesion 7", 2: "2", 3: "Left lung", 4: "Uptake 7",
+    }  # fmt: skip
