@@ -76,11 +76,13 @@ def wanted(rows: Sequence[Row[Any]], remote: Remote) -> list[Row[Any]]:
     forms: dict[str, set[str]] = {}
     for row in rows:
         forms.setdefault(row.kind, set()).add(row.form)
-    form = form_of(remote)
+    form, kinds = form_of(remote), set(remote.results)
+    if "sr" in kinds and remote.sr_region == "segment":
+        kinds.add("seg")  # what the report points at
     return [
         row
         for row in rows
-        if row.kind in remote.results and (len(forms[row.kind]) < 2 or form in row.form.split(", "))
+        if row.kind in kinds and (len(forms[row.kind]) < 2 or form in row.form.split(", "))
     ]
 
 
