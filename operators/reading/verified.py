@@ -33,6 +33,16 @@ def tracking_uids(instance: Dataset) -> frozenset[str]:
     return frozenset(found - {""})
 
 
+def predecessors(instance: Dataset) -> frozenset[str]:
+    """The SOP Instance UIDs of what an instance replaces (PS3.3 C.17.2; viewers write it into a SEG too)."""
+    return frozenset(
+        text(one, "ReferencedSOPInstanceUID")
+        for study in items(instance, "PredecessorDocumentsSequence")
+        for series in items(study, "ReferencedSeriesSequence")
+        for one in items(series, "ReferencedSOPSequence")
+    )
+
+
 def is_verified(report: Dataset) -> bool:
     """Whether a physician has verified a report: Verification Flag (0040,A493) and when (PS3.3 C.17.2)."""
     return text(report, "VerificationFlag") == VERIFIED

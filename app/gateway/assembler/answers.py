@@ -1,7 +1,8 @@
 """Which instances of a study are a person's answer to our results: edited segmentations, verified reports.
 
 An answer is of the same study and patient, is not of ours, and names at least one of our lesions by its
-tracking UID. Everything else that is no image changes nothing.
+tracking UID. Some viewers keep no tracking UIDs: a segmentation that names one of ours as its predecessor, or
+that was put into its series, is an answer too. Everything else that is no image changes nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from app.jobs.tables import JobState
 from app.log import get_logger
 from operators.domain import Instance
 from operators.reading.frames import REPORT_BYTES, REPORT_CLASSES, SEGMENTATION_BYTES, SEGMENTATION_CLASSES
-from operators.reading.verified import is_verified, tracking_uids
+from operators.reading.verified import is_verified, predecessors, tracking_uids
 from operators.results.manifest import FILE_NAME
 from operators.study.attributes import HOSTILE_INPUT_ERRORS
 from operators.study.load import group_studies
@@ -47,6 +48,7 @@ _TAGS: Final = [
     "IssuerOfPatientID",
     "IssuerOfPatientIDQualifiersSequence",
     "VerificationFlag",
+    "PredecessorDocumentsSequence",
     "SegmentSequence",
     "ContentSequence",
     "ValueType",
@@ -64,6 +66,8 @@ class _Results:
     job: str
     lesions: frozenset[str]
     """Their tracking UIDs."""
+    segmentations: frozenset[str]
+    """SOP Instance UIDs of what may be edited, and Series Instance UIDs."""
     content: Mapping[str, Any]
     """Of results.json."""
     patient: Dataset | None
@@ -126,13 +130,18 @@ class Answers:
         if header is None:
             return False
         named = tracking_uids(header)
+        origin = predecessors(header) | {str(header.SeriesInstanceUID)}
+        is_edit = str(header.SOPClassUID) in SEGMENTATION_CLASSES
         answered = max(results, key=lambda one: len(named & one.lesions))
         if not named & answered.lesions:
-            return False
+            edited = [one for one in results if is_edit and origin & one.segmentations]
+            if not edited:
+                return False
+            answered = edited[0]
         if answered.patient is None or not _is_same_patient(header, answered.patient):
             self._ledger.incidents.report_once("ANSWER_OTHER_PATIENT", OTHER_PATIENT, study=folder.study_key)
             return False
-        if str(header.SOPClassUID) in SEGMENTATION_CLASSES:
+        if is_edit:
             return True
         if is_verified(header):
             new = of_verified_report(str(header.SOPInstanceUID), answered.job, answered.content, named)
@@ -157,7 +166,10 @@ class Answers:
         content = json.loads((folder / FILE_NAME).read_bytes())
         uids = frozenset(str(lesion["tracking_uid"]) for lesion in content.get("lesions", ()))
         instances = [folder / one["path"] for one in content.get("files", ()) if one["sop_instance_uid"]]
-        return _Results(job, uids, content, _read(instances[0]) if instances else None)
+        segmentations = [row for row in self._ledger.results.of_job(job) if row.kind == "seg"]
+        edited = {uid for row in segmentations for uid in (row.sop_instance_uid, row.series_instance_uid)}
+        patient = _read(instances[0]) if instances else None
+        return _Results(job, uids, frozenset(edited), content, patient)
 
 
 def _read(path: Path) -> Dataset | None:

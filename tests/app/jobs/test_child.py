@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from app.gateway.settings import Work
 from app.jobs.child import essence_of
 from app.jobs.pool import DeathError, Pool, Task
 from app.protocols import load_protocols
 from app.settings import SETTINGS_VARIABLE
+from tests.app.jobs.canned import write_result
 from tests.app.jobs.site import Site
 from tests.servers import phantom_study
 
@@ -88,3 +91,18 @@ def test_essence_is_of_the_selected_instances_only(study: Path, tmp_path: Path) 
     assert essence_of(copy, protocols) == whole
     other = phantom_study(tmp_path / "other", seed=2)
     assert essence_of(other, protocols) != whole
+
+
+def test_a_readers_answer_is_part_of_the_essence(study: Path, tmp_path: Path) -> None:
+    protocols = load_protocols(None)
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy)
+    header = dcmread(next(study.iterdir()), stop_before_pixels=True)
+    write_result(copy, "seg", str(header.StudyInstanceUID), b"answer", str(header.PatientID))
+    answer = dcmread(copy / "seg.dcm")
+    answer.PatientName, answer.PatientBirthDate = header.PatientName, header.get("PatientBirthDate", "")
+    answer.save_as(copy / "seg.dcm")
+    assert essence_of(copy, protocols) == essence_of(study, protocols)
+    job = {"schema_version": "1", "answers": [{"sop_instance_uid": str(answer.SOPInstanceUID)}]}
+    (copy / "job.json").write_text(json.dumps(job))
+    assert essence_of(copy, protocols) not in {None, essence_of(study, protocols)}

@@ -158,6 +158,27 @@ def test_an_edited_segmentation_is_a_revision_and_a_second_edit_another(site: Si
     assert site.tick().revision == 3
 
 
+@pytest.mark.parametrize("by", ["predecessor", "series"])
+def test_an_edit_without_tracking_is_known_by_where_it_comes_from(site: Site, by: str) -> None:
+    ours = dcmread(site.results / "seg.dcm")
+    if by == "series":
+        changes: dict[str, Any] = {"SeriesInstanceUID": "1.2.7"}  # as the tables have it
+    else:
+        study, series, one = Dataset(), Dataset(), Dataset()
+        one.ReferencedSOPInstanceUID = ours.SOPInstanceUID
+        series.ReferencedSOPSequence = Sequence([one])
+        study.ReferencedSeriesSequence = Sequence([series])
+        changes = {"PredecessorDocumentsSequence": Sequence([study])}
+    site.send([site.answer(1, [], **changes)])
+    assert site.tick().revision == 2
+
+
+def test_a_verified_report_of_other_lesions_is_not_recorded(site: Site) -> None:
+    site.send([site.answer(1, ["2.25.88"], SR, SeriesInstanceUID="1.2.7")])
+    assert site.tick().revision == 1
+    assert site.ledger.readings.since() == []
+
+
 def test_an_answer_to_a_cleaned_study_runs_on_what_the_exchange_has(site: Site) -> None:
     shutil.rmtree(site.study.path)
     site.assembler.tick(site.now)
