@@ -7,7 +7,6 @@ Arabic among them, and no Chinese, Japanese or Korean ones.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -19,115 +18,10 @@ from PIL import Image, ImageDraw, ImageFont, features
 from pydicom.dataset import Dataset
 
 from operators.domain import BurnedIn, Claim, Language
+from operators.results.language import phrases
 from operators.results.pictures import SUV_WINDOW, Colours
 
 WARNING_RGB: Final = (180, 0, 0)
-_DECIMAL_COMMA: Final = frozenset({Language.GERMAN, Language.FRENCH, Language.SPANISH})
-
-_WORDS: Final[Mapping[str, tuple[str, str, str, str]]] = {
-    "unverified": (
-        "research software, unverified",
-        "Forschungssoftware, nicht geprüft",
-        "logiciel de recherche, non vérifié",
-        "software de investigación, sin verificar",
-    ),
-    "mip": ("MIP of the PET", "MIP der PET", "MIP de la TEP", "MIP de la PET"),
-    "front": ("from the front", "von vorn", "de face", "de frente"),
-    "left": ("from the left", "von links", "de gauche", "desde la izquierda"),
-    "back": ("from behind", "von hinten", "de dos", "desde atrás"),
-    "right": ("from the right", "von rechts", "de droite", "desde la derecha"),
-    "labelled": (
-        "labelled: the {count} hottest of {all}",
-        "beschriftet: die {count} heißesten von {all}",
-        "étiquetées : les {count} plus chaudes sur {all}",
-        "rotuladas: las {count} más calientes de {all}",
-    ),
-    "fused": ("PET/CT, axial", "PET/CT, axial", "TEP/TDM, axial", "PET/TC, axial"),
-    "pet_alone": ("PET, axial", "PET, axial", "TEP, axial", "PET, axial"),
-    "ct_window": (
-        "CT {low} to {high} HU (W {width}, L {level})",
-        "CT {low} bis {high} HE (W {width}, L {level})",
-        "TDM {low} à {high} UH (W {width}, L {level})",
-        "TC {low} a {high} UH (W {width}, L {level})",
-    ),
-    "claim_uptake": (
-        "outlined: uptake above threshold",
-        "umrandet: Aufnahme über der Schwelle",
-        "contours : fixation au-dessus du seuil",
-        "contornos: captación sobre el umbral",
-    ),
-    "claim_lesion": ("outlined: lesions", "umrandet: Läsionen", "contours : lésions", "contornos: lesiones"),
-    "volume": ("Volume", "Volumen", "Volume", "Volumen"),
-    "picture_of": ("{number} of {all}", "{number} von {all}", "{number} sur {all}", "{number} de {all}"),
-    "left_out": (
-        "{count} less hot not shown",
-        "{count} weniger heiße nicht gezeigt",
-        "{count} moins chaudes non montrées",
-        "{count} menos calientes no mostradas",
-    ),
-    "patient_id": ("ID {value}", "ID {value}", "ID {value}", "ID {value}"),
-    "born": ("born {value}", "geb. {value}", "né(e) le {value}", "nac. {value}"),
-    "reference": (
-        "Reference region, PET in grey",
-        "Referenzregion, PET in Grau",
-        "Région de référence, TEP en gris",
-        "Región de referencia, PET en gris",
-    ),
-    "confidence": (
-        "confidence {value} %",
-        "Sicherheit {value} %",
-        "confiance {value} %",
-        "confianza {value} %",
-    ),
-    "grey_scale": (
-        "SUV 0 to {high} g/ml",
-        "SUV 0 bis {high} g/ml",
-        "SUV 0 à {high} g/ml",
-        "SUV 0 a {high} g/ml",
-    ),
-    "liver": ("Liver", "Leber", "Foie", "Hígado"),
-    "blood_pool": ("Blood pool", "Blutpool", "Pool sanguin", "Pool sanguíneo"),
-    "spleen": ("Spleen", "Milz", "Rate", "Bazo"),
-    "parotid": ("Parotid gland", "Ohrspeicheldrüse", "Glande parotide", "Glándula parótida"),
-    "kidney": ("Kidney", "Niere", "Rein", "Riñón"),
-    "kept": ("kept", "behalten", "conservé", "conservado"),
-    "kept_uncertain": (
-        "kept, may be physiological",
-        "behalten, vielleicht physiologisch",
-        "conservé, peut-être physiologique",
-        "conservado, quizá fisiológico",
-    ),
-    "removed": (
-        "removed as physiological uptake",
-        "als physiologische Aufnahme entfernt",
-        "retiré comme fixation physiologique",
-        "retirado como captación fisiológica",
-    ),
-    "trend": (
-        "Course over the studies",
-        "Verlauf über die Untersuchungen",
-        "Évolution au fil des examens",
-        "Evolución a lo largo de los estudios",
-    ),
-    "total_uptake": (
-        "Total lesion uptake",
-        "Gesamtaufnahme der Läsionen",
-        "Fixation totale des lésions",
-        "Captación total de las lesiones",
-    ),
-    "total_volume": ("Total volume", "Gesamtvolumen", "Volume total", "Volumen total"),
-    "suv_mean": ("SUVmean", "SUVmean", "SUVmean", "SUVmean"),
-    "days": (
-        "days, 0: the current study",
-        "Tage, 0: die aktuelle Untersuchung",
-        "jours, 0 : l'examen actuel",
-        "días, 0: el estudio actual",
-    ),
-    "day": ("day {value}", "Tag {value}", "jour {value}", "día {value}"),
-    "time_unknown": ("time not known", "Zeit unbekannt", "date inconnue", "fecha desconocida"),
-    "withheld": ("withheld", "nicht angegeben", "non communiqué", "no indicado"),
-}
-"""In English, German, French, Spanish, as :class:`~operators.domain.Language` has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +39,7 @@ class Words:
 
     def say(self, key: str, **values: object) -> str:
         """A phrase with its values."""
-        return _WORDS[key][tuple(Language).index(self.language)].format(**values)
+        return phrases(self.language).text(f"picture_{key}", **values)
 
     def claim(self, claim: Claim) -> str:
         """What the outlined regions may be called."""
@@ -153,13 +47,11 @@ class Words:
 
     def number(self, value: float, decimals: int) -> str:
         """A number as the language writes it."""
-        written = f"{value:.{decimals}f}"
-        return written.replace(".", ",") if self.language in _DECIMAL_COMMA else written
+        return phrases(self.language).number(value, decimals)
 
     def short(self, value: float) -> str:
         """A number as the language writes it, with no zeros at its end."""
-        written = f"{value:.4g}"
-        return written.replace(".", ",") if self.language in _DECIMAL_COMMA else written
+        return phrases(self.language).short(value, 4)
 
     def volume_ml(self, value: float) -> str:
         """A volume in ml, to three digits or so."""

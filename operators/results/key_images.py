@@ -49,7 +49,7 @@ _TITLES: Final = {
     "grey": "MIP in grey",
     "key-objects": "Key images",
 }
-_OTHER_PLACES: Final = 64
+_OTHER_PLACES: Final = 96
 """From here on the series of other forms are numbered."""
 
 
