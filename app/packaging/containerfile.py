@@ -51,6 +51,7 @@ def containerfile(
         "TORCH_INDEX": TORCH_INDEX,
         "VENV": ENVIRONMENT,
         "INSTALL": " \\\n && ".join(_install(request, unhashed=unhashed)),
+        "LIBRARIES": f"LD_LIBRARY_PATH={variables(request.variant)['LD_LIBRARY_PATH']}",
         "LABELS": "LABEL "
         + " \\\n      ".join(f"{name}={json.dumps(text)}" for name, text in labels.items()),
         "ENVIRONMENT": " \\\n    ".join(
@@ -92,10 +93,10 @@ def variables(variant: Variant) -> dict[str, str]:
         "MPLCONFIGDIR": "/tmp/matplotlib",  # noqa: S108
         "HOLOSCAN_LOG_LEVEL": "ERROR",
     }
+    # holoscan links CUDA's runtime, GPU or not; ONNX Runtime takes CUDA and cuDNN from PyTorch's wheels
+    folders = ("cu13/lib", "cudnn/lib") if variant is Variant.GPU else ("cu13/lib",)
+    own["LD_LIBRARY_PATH"] = ":".join(f"{SITE}/nvidia/{folder}" for folder in folders)
     if variant is Variant.GPU:
-        # ONNX Runtime finds the CUDA and cuDNN that PyTorch's wheels bring
-        folders = ("cu13/lib", "cudnn/lib")
-        own["LD_LIBRARY_PATH"] = ":".join(f"{SITE}/nvidia/{folder}" for folder in folders)
         own |= {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
     assert own["HOLOSCAN_WORKDIR"].startswith(WORK)
     return own
@@ -103,9 +104,10 @@ def variables(variant: Variant) -> dict[str, str]:
 
 def _install(request: PackageRequest, *, unhashed: bool) -> list[str]:
     network = "--no-index" if request.offline else ""
-    steps = [f"{PIP} {EXACTLY} {network} {WHEELS} --require-hashes -r /context/requirements.txt"]
+    steps = [f"{PIP} {EXACTLY} --no-index /context/own/theramap-*.whl"]
     if unhashed:
         index = network or "--index-url ${TORCH_INDEX}"
         steps.append(f"{PIP} {EXACTLY} {index} {WHEELS} -r /context/requirements-without-digest.txt")
-    steps.append(f"{PIP} {EXACTLY} --no-index /context/own/theramap-*.whl")
+    # last, because holoscan's wheel complains at every start until its links are made
+    steps.append(f"{PIP} {EXACTLY} {network} {WHEELS} --require-hashes -r /context/requirements.txt")
     return [re.sub(" +", " ", step) for step in steps]

@@ -19,7 +19,7 @@ from app.packaging.digests import Digests, digest_of, digests_beneath
 from app.packaging.errors import PackagingError
 from app.packaging.manifests import SDK, application_manifest, package_manifest
 from app.packaging.request import PackageRequest
-from app.packaging.requirements import read_left_out, read_pins
+from app.packaging.requirements import read_contents, read_pins
 from app.packaging.wheels import build_own_wheel, collect, wheel_digests
 
 EARLIEST = 315532800
@@ -162,7 +162,7 @@ def _copy_rest(checkout: Checkout, context: Path) -> None:
     shutil.copyfile(root / "map" / "app" / "__main__.py", context / "app" / "__main__.py")
     shutil.copyfile(root / "map" / "tools", context / "app" / "tools")
     shutil.copyfile(root / "app" / "app.yaml", context / "app.yaml")
-    (context / "left-out.json").write_text(_json(read_left_out(checkout)), encoding="utf-8")
+    (context / "contents.json").write_text(_json(read_contents(checkout)), encoding="utf-8")
     for name in DOCUMENTS:
         shutil.copyfile(root / name, context / "docs" / name)
     for path in sorted((root / "docs").glob("*.md")):

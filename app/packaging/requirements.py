@@ -85,24 +85,24 @@ def _check(checkout: Checkout, path: Path, pins: Iterable[Pin], variant: Variant
         for name, version in held.items()
         if name in project and project[name] != version
     )
-    left = left_out(checkout, variant)
     apart += sorted(
         f"{name} is not there"
         for name in map(normal_name, direct(checkout, variant))
-        if name not in held and not any(fnmatch.fnmatch(name, pattern) for pattern in left)
+        if name not in held and not is_left_out(checkout, variant, name)
     )
     if apart:
         raise PackagingError(f"{path.name} is out of date ({'; '.join(apart)}): run theramap package --lock")
 
 
 def direct(checkout: Checkout, variant: Variant) -> tuple[str, ...]:
-    """Return the names of the distributions that theramap itself asks for."""
+    """Return the names of the distributions that theramap and its image ask for."""
     return tuple(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in _asked(checkout, variant))
 
 
 def _asked(checkout: Checkout, variant: Variant) -> list[str]:
     project = checkout.project
-    return [*project["dependencies"], *project["optional-dependencies"][variant.value]]
+    also = [entry["asked"] for entry in read_contents(checkout)["also"]]
+    return [*project["dependencies"], *project["optional-dependencies"][variant.value], *also]
 
 
 def _without_dependencies(checkout: Checkout) -> list[str]:
@@ -110,14 +110,17 @@ def _without_dependencies(checkout: Checkout) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
-def left_out(checkout: Checkout, variant: Variant) -> tuple[str, ...]:
-    """Return the names, or patterns of them, that a variant does not hold."""
-    return tuple(entry["name"] for entry in read_left_out(checkout)["distributions"][variant.value])
+def is_left_out(checkout: Checkout, variant: Variant, name: str) -> bool:
+    """Tell whether a variant does without a distribution."""
+    return any(
+        fnmatch.fnmatch(name, entry["name"]) and name != entry.get("except")
+        for entry in read_contents(checkout)["without"][variant.value]
+    )
 
 
-def read_left_out(checkout: Checkout) -> dict[str, Any]:
-    """Return ``map/left-out.yaml``."""
-    content: dict[str, Any] = yaml.safe_load((checkout.root / "map" / "left-out.yaml").read_text("utf-8"))
+def read_contents(checkout: Checkout) -> dict[str, Any]:
+    """Return ``map/contents.yaml``."""
+    content: dict[str, Any] = yaml.safe_load((checkout.root / "map" / "contents.yaml").read_text("utf-8"))
     return content
 
 
@@ -139,12 +142,7 @@ def lock(checkout: Checkout, variant: Variant, platform: Platform) -> Path:
             *_resolve(checkout, _without_dependencies(checkout), platform, "--no-deps"),
         )
     }
-    left = left_out(checkout, variant)
-    kept = [
-        pin
-        for name, pin in sorted(pins.items())
-        if not any(fnmatch.fnmatch(name, pattern) for pattern in left)
-    ]
+    kept = [pin for name, pin in sorted(pins.items()) if not is_left_out(checkout, variant, name)]
     if variant is Variant.CPU:
         kept = [_cpu_build(pin) if pin.name == "torch" else pin for pin in kept]
     path = locked_file(checkout, variant, platform)

@@ -35,8 +35,8 @@ def main(arguments: Sequence[str]) -> int:
     """Seal the image that this interpreter is in."""
     context, place = Path(arguments[0]), home()
     site = Path(sysconfig.get_path("purelib"))
-    left_out: Mapping[str, Any] = json.loads((context / "left-out.json").read_bytes())
-    for entry in left_out["files"]:
+    contents: Mapping[str, Any] = json.loads((context / "contents.json").read_bytes())
+    for entry in contents["files"]:
         remove(site, entry["glob"], entry.get("except"))
     remove_others(site)
     for each in distributions():
@@ -65,15 +65,20 @@ def remove_others(site: Path) -> None:
 
 
 def refresh_record(distribution: Distribution) -> None:
-    """Leave in a distribution's RECORD what is there, with the digests of what the installation wrote."""
+    """Write a distribution's RECORD anew of what is there.
+
+    pip has checked every wheel against its digest; since then files were left out, and pip and the first
+    start have written some and changed some (of holoscan, when its links were made).
+    """
     path = next((each for each in distribution.files or () if each.name == "RECORD"), None)
     if path is None:
         return
     rows = []
-    for name, digest, size in csv.reader((distribution.read_text("RECORD") or "").splitlines()):
+    for name, _, _ in csv.reader((distribution.read_text("RECORD") or "").splitlines()):
         file = Path(str(distribution.locate_file(name)))
         if file.is_file():
-            rows.append((name, digest or (record_digest(file) if file.name != "RECORD" else ""), size))
+            own = file.name == "RECORD"
+            rows.append((name, "" if own else record_digest(file), "" if own else str(file.stat().st_size)))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(sorted(rows))
     Path(str(distribution.locate_file(path))).write_text(text.getvalue(), encoding="utf-8")
