@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PICTURES = Path(__file__).resolve().parents[2] / "build" / "viewer"
 """Screenshots; git ignores the folder."""
+RESULTS = ("sr", "regions", "key_images", "rtstruct", "pdf", "parametric_map")
 COLOURED = 40
 """Levels between a pixel's strongest and weakest channel: the PET itself is grey."""
 
@@ -58,8 +60,9 @@ class Shown:
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     folder = tmp_path_factory.mktemp("ohif")
     write_phantom(folder / "study", PhantomSpec())
-    settings = Settings(device="cpu")
-    code, _ = run(folder / "study", folder / "results", settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("HOLOSCAN_MODEL_PATH", raising=False)  # the model that ships
+        code, _ = run(folder / "study", folder / "results", Settings(device="cpu", results=RESULTS))
     assert code == ExitCode.COMPLETED
     files = sorted((folder / "study").glob("*.dcm")) + sorted((folder / "results").glob("*.dcm"))
     with (
@@ -87,26 +90,44 @@ def store(pacs: Orthanc, instance: bytes) -> None:
 
 
 def test_the_segmentations_overlay_lies_on_the_lesions_that_the_panel_names(shown: Shown) -> None:
-    ohif = shown.open()
     seg = shown.read("seg.dcm")
-    ohif.double_click(seg.SeriesDescription)
+    ohif = opened_in_panel(shown, seg, [segment.SegmentLabel for segment in seg.SegmentSequence])
+    assert len(seg.SegmentSequence) == len(shown.lesions()) > 1
+    for segment in seg.SegmentSequence:
+        plane = widest_plane(seg, segment.SegmentNumber)
+        name = segment.SegmentLabel
+        assert (dice := overlap(ohif, plane, f"seg-{name}")) >= 0.9, f"{name}: {dice:.2f}"
+    assert not ohif.browser.errors()
+
+
+def test_what_is_no_lesion_lies_where_the_regions_have_it(shown: Shown) -> None:
+    seg = shown.read("regions.dcm")
+    ohif = opened_in_panel(shown, seg, [segment.SegmentLabel for segment in seg.SegmentSequence])
+    for segment in seg.SegmentSequence:
+        plane = widest_plane(seg, segment.SegmentNumber)
+        together = replace(plane, mask=plane.mask | plane.others, others=np.zeros_like(plane.mask))
+        name = segment.SegmentLabel
+        assert (dice := overlap(ohif, together, f"regions-{name}")) >= 0.9, f"{name}: {dice:.2f}"
+
+
+def opened_in_panel(shown: Shown, dataset: pydicom.Dataset, names: list[str]) -> Ohif:
+    """OHIF with a segmentation or structure set opened, once its panel lists these names."""
+    ohif = shown.open()
+    ohif.double_click(dataset.SeriesDescription)
     ohif.press("Yes")
     ohif.click("[data-cy=panelSegmentation-btn]")
-    names = [segment.SegmentLabel for segment in seg.SegmentSequence]
-    assert len(names) == len(shown.lesions()) > 1
-    wait_until(
-        lambda: set(names) <= set(ohif.text().splitlines()), 30, "the lesions' names in the panel", 0.3
-    )
-    for number, name in enumerate(names, 1):
-        plane = widest_plane(seg, number)
-        ohif.go_to_image(plane.sop_instance_uid)
-        coloured = settled(lambda: over_grey(ohif.picture("seg")), "the overlay")
-        camera = ohif.camera()
-        there = plane.around(camera, coloured.shape)
-        expected = plane.on_page(camera, coloured.shape)
-        ohif.picture(f"seg-{name.lower().replace(' ', '-')}")
-        dice = 2 * (coloured & expected & there).sum() / ((coloured & there).sum() + expected.sum())
-        assert dice >= 0.9, f"{name}: {dice:.2f}"
+    wait_until(lambda: set(names) <= set(ohif.text().splitlines()), 30, f"{names} in the panel", 0.3)
+    return ohif
+
+
+def overlap(ohif: Ohif, plane: Plane, name: str) -> float:
+    """Dice of what is coloured on the page around a plane's mask and where the mask must be seen."""
+    ohif.go_to_image(plane.sop_instance_uid)
+    coloured = settled(lambda: over_grey(ohif.picture(re.sub(r"\W+", "-", name.lower()))), "the overlay")
+    camera = ohif.camera()
+    seen = coloured & plane.around(camera, coloured.shape)
+    expected = plane.on_page(camera, coloured.shape)
+    return float(2 * (seen & expected).sum() / (seen.sum() + expected.sum()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +253,58 @@ def drawn(ohif: Ohif, shown: Shown, contour: NDArray[np.float64], instance: str)
         + middles[:, :1] * right * column_mm
         + middles[:, 1:] * down * row_mm
     )
+    return nearest_line(ohif, positions)
+
+
+def nearest_line(ohif: Ohif, positions: NDArray[np.float64]) -> float:
+    """Pixels from the farthest of LPS positions to the points of the nearest line that is drawn."""
     expected = ohif.camera().to_page(positions)
-    lines = [line for line in ohif.annotation_lines() if len(line) >= len(expected)]
-    apart = [np.abs(line[: len(expected)] - expected).max() for line in lines]
+    apart = [
+        np.linalg.norm(expected[:, None] - line[None], axis=-1).min(axis=1).max()
+        for line in ohif.annotation_lines()
+    ]
     return float(min(apart, default=np.inf))
+
+
+# ---- structure set, pictures, paper ------------------------------------------------------------
+
+
+def test_the_structure_sets_contours_are_drawn_where_they_are(shown: Shown) -> None:
+    structures = shown.read("rtstruct.dcm")
+    names = [roi.ROIName for roi in structures.StructureSetROISequence]
+    ohif = opened_in_panel(shown, structures, names)
+    for name, roi in zip(names, structures.ROIContourSequence, strict=True):
+        contour = max(roi.ContourSequence, key=lambda one: len(one.ContourData))
+        ohif.go_to_image(contour.ContourImageSequence[0].ReferencedSOPInstanceUID)
+        positions = np.array(contour.ContourData, float).reshape(-1, 3)
+        wait_until(lambda line=positions: nearest_line(ohif, line) <= 1.5, 30, f"the contour of {name}", 0.3)
+        ohif.picture(f"rtstruct-{name.lower().replace(' ', '-')}")
+
+
+@pytest.mark.parametrize("stem", ["key-images-mip", "key-images-lesions", "key-images-summary"])
+def test_the_key_images_open_as_they_were_written(shown: Shown, stem: str) -> None:
+    image = shown.read(f"{stem}.dcm")
+    ohif = shown.open()
+    ohif.double_click(image.SeriesDescription)
+    wait_until(lambda: ohif.shown_instance() == image.SOPInstanceUID, 30, stem, 0.3)
+    wait_until(lambda: as_written(ohif, image.pixel_array[0], stem), 30, f"{stem} as written", 0.5)
+
+
+def as_written(ohif: Ohif, pixels: NDArray[np.uint8], name: str) -> bool:
+    """Whether the page shows an image: nine in ten of its pixels alike, the viewer's own words apart."""
+    picture = ohif.picture(name)
+    where, expected = ohif.sampled(pixels, picture.shape)
+    alike = np.abs(picture[where].astype(int) - expected).max(axis=-1) <= 64
+    return where.sum() > 0.1 * where.size and alike.mean() >= 0.9
+
+
+def test_the_printed_report_opens(shown: Shown) -> None:
+    report = shown.read("report.dcm")
+    ohif = shown.open()
+    ohif.double_click(report.SeriesDescription)
+    wait_until(lambda: ohif.pdf() is not None, 30, "the PDF", 0.3)
+    content, height = ohif.pdf()  # type: ignore[misc]
+    assert content.rstrip(b"\0") == report.EncapsulatedDocument.rstrip(b"\0")
+    assert height > 400
+    # paper is white, and the viewer around it dark
+    wait_until(lambda: (ohif.picture("report") > 240).all(axis=-1).mean() > 0.1, 30, "a page", 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,21 @@ _CAMERA = f"""() => {{
   const points = corners.map((one) => viewport.worldToCanvas(one));
   return {{ place: [place.x, place.y, place.width, place.height], points }};
 }}"""
+_GRID = f"""() => {{
+  const viewport = {_VIEWPORT};
+  const place = viewport.element.getBoundingClientRect();
+  const {{ origin, spacing, direction }} = viewport.getImageData();
+  const at = (column, row) => viewport.worldToCanvas(
+    origin.map((start, axis) =>
+      start + column * spacing[0] * direction[axis] + row * spacing[1] * direction[3 + axis]));
+  return [at(0, 0), at(1, 0), at(0, 1)].map(([x, y]) => [x + place.x, y + place.y]);
+}}"""
+_PDF = """async () => {
+  const shown = document.querySelector('object[type="application/pdf"], embed, iframe');
+  if (!shown) return null;
+  const content = await (await fetch(shown.data ?? shown.src)).arrayBuffer();
+  return { bytes: [...new Uint8Array(content)], height: shown.getBoundingClientRect().height };
+}"""
 _LINES = """() => [...document.querySelectorAll('.svg-layer polyline, .svg-layer path')].map(
   (one) => one.getAttribute('points') ?? one.getAttribute('d'))"""
 
@@ -80,7 +96,10 @@ class Ohif:
         self.browser.errors()
         self.browser.open(f"{self._site}/viewer?StudyInstanceUIDs={study_instance_uid}")
         wait_until(lambda: len(self.series()) >= series, 60, f"{series} series in the list", 0.3)
-        self.browser.wait(f"() => !!{_VIEWPORT}")
+        self.browser.wait(f"() => !!{_VIEWPORT}?.getImageData()")
+        # what is opened while the first images still come is drawn with their camera
+        self.browser.wait("() => document.readyState === 'complete'")
+        time.sleep(2)
 
     def series(self) -> list[list[str]]:
         """The lines that the list of series says of each."""
@@ -125,6 +144,33 @@ class Ohif:
         origin, *axes = np.array(answer["points"], float)
         matrix = np.column_stack([*(axis - origin for axis in axes), origin])
         return Camera(tuple(answer["place"]), matrix)
+
+    def sampled(self, pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> tuple[Any, Any]:
+        """What of an image is to be seen on the page.
+
+        Parameters
+        ----------
+        pixels : array (rows, columns, ...)
+            The image that the viewport shows.
+        shape : tuple of int
+            Of the page's picture.
+
+        Returns
+        -------
+        tuple
+            Where on the page the image lies (rows, columns), and its pixels there.
+        """
+        origin, column, row = np.array(self.browser.call(_GRID), float)
+        inverse = np.linalg.inv(np.column_stack([column - origin, row - origin]))
+        y, x = np.mgrid[: shape[0], : shape[1]]
+        columns, rows = np.moveaxis(np.rint((np.stack([x + 0.5, y + 0.5], -1) - origin) @ inverse.T), -1, 0)
+        inside = (rows >= 0) & (rows < pixels.shape[0]) & (columns >= 0) & (columns < pixels.shape[1])
+        return inside, pixels[rows[inside].astype(int), columns[inside].astype(int)]
+
+    def pdf(self) -> tuple[bytes, float] | None:
+        """Content of the PDF that the page shows and how many pixels high it is shown."""
+        found = self.browser.call(_PDF)
+        return found and (bytes(found["bytes"]), found["height"])
 
     def text(self) -> str:
         """Everything that is written on the page."""
