@@ -15,12 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
 
 from operators.domain import DrawnLesion, Geometry, Instance, Note, Volumes
 from operators.quantification.lesions import values_at
@@ -30,13 +24,14 @@ from operators.reading.frames import (
     SEGMENTATION_BYTES,
     SEGMENTATION_CLASSES,
     Plane,
+    can_hold,
     frame_plane,
     read_dataset,
     segment_of,
 )
 from operators.segmentation.components import find_components
-from operators.study.attributes import HOSTILE_INPUT_ERRORS, items, number, text
-from operators.volume.pixels import DECODER_ERRORS, MAX_COMPRESSION
+from operators.study.attributes import items, number, text
+from operators.volume.pixels import DECODER_ERRORS
 from operators.words import clean_text
 
 MOST_VOXELS = 2**31
@@ -47,15 +42,6 @@ IN_PLANE = 0.25
 """Of a voxel: how far a frame may lie aside of the image's pixels. Positions are texts of few digits."""
 ALONG = 0.3
 """Of a slice: how far a frame may lie from the place where equal steps put the slice."""
-
-_NATIVE = frozenset(
-    {
-        ImplicitVRLittleEndian,
-        ExplicitVRLittleEndian,
-        DeflatedExplicitVRLittleEndian,
-        ExplicitVRBigEndian,
-    }
-)
 
 Indices = NDArray[np.int64]
 """Flat indices of voxels into a (z, y, x) grid."""
@@ -165,14 +151,7 @@ def _shape(header: Dataset) -> tuple[int, int, int]:
         raise AnswerFaultError(
             "ANSWER_UNREADABLE", "it does not say how many frames, rows and columns it has."
         )
-    bits = int(number(header, "BitsAllocated") or 0)
-    needed = frames * rows * columns * bits // 8
-    try:
-        native, there = str(header.file_meta.TransferSyntaxUID) in _NATIVE, len(header.PixelData)
-    except HOSTILE_INPUT_ERRORS as error:
-        raise AnswerFaultError("ANSWER_UNREADABLE", "it has no pixels.") from error
-    # of native pixels that are too few, the decoder would give what happened to be in memory
-    if bits < 1 or needed > there * (1 if native else MAX_COMPRESSION):
+    if not can_hold(header, frames * rows * columns):
         raise AnswerFaultError("ANSWER_UNREADABLE", "its file is too short for the frames that it states.")
     if frames > MOST_FRAMES or frames * rows * columns > MOST_VOXELS:
         raise AnswerFaultError("ANSWER_TOO_LARGE", f"it has {frames} frames, more than are read.")

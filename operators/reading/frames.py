@@ -14,6 +14,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from operators.study.attributes import HOSTILE_INPUT_ERRORS, items, number, numbers
+from operators.volume.pixels import MAX_COMPRESSION
 
 REPORT_CLASSES = frozenset({uid.EnhancedSRStorage, uid.ComprehensiveSRStorage, uid.Comprehensive3DSRStorage})
 SEGMENTATION_CLASSES = frozenset({uid.SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"})
@@ -25,6 +26,15 @@ SEGMENTATION_BYTES = 512 * 2**20
 MOST_SEGMENT_VOXELS = 20_000_000
 """Voxels of all segments that are read of one segmentation: lesions have far fewer."""
 MOST_SEGMENTS = 2000
+
+_NATIVE = frozenset(
+    {
+        uid.ImplicitVRLittleEndian,
+        uid.ExplicitVRLittleEndian,
+        uid.DeflatedExplicitVRLittleEndian,
+        uid.ExplicitVRBigEndian,
+    }
+)
 
 Points = NDArray[np.float64]
 
@@ -53,6 +63,16 @@ def read_dataset(path: Path, most: int) -> Dataset | None:
             return pydicom.dcmread(path)
     except HOSTILE_INPUT_ERRORS:
         return None
+
+
+def can_hold(dataset: Dataset, pixels: int) -> bool:
+    """Whether a file's pixel data can be so many pixels: of fewer, the decoder would give stray memory."""
+    bits = int(number(dataset, "BitsAllocated") or 0)
+    try:
+        native, there = str(dataset.file_meta.TransferSyntaxUID) in _NATIVE, len(dataset.PixelData)
+    except HOSTILE_INPUT_ERRORS:
+        return False
+    return bits >= 1 and pixels * bits // 8 <= there * (1 if native else MAX_COMPRESSION)
 
 
 def segment_of(groups: Sequence[Dataset]) -> int:

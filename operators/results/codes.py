@@ -106,6 +106,9 @@ PRIVATE_DEFINITIONS: Final[dict[Code, str]] = {
     Code("TM037", PRIVATE_SCHEME, "Course over all studies"): (
         "Concept name: number and volume of lesions in every study of the same tracer, the oldest first."
     ),
+    Code("TM038", PRIVATE_SCHEME, "Edit by a reader"): (
+        "Concept name: how the lesions that a reader has drawn differ from those found automatically."
+    ),
     Code("TM041", PRIVATE_SCHEME, "Largest distance between two lesions"): (
         "Measurement: Dmax, the largest distance between the centroids of two lesions of the study."
     ),
@@ -222,6 +225,7 @@ QUALITY_NOTE: Final = _PRIVATE["TM013"]
 METHOD: Final = _PRIVATE["TM014"]
 ORGANS: Final = _PRIVATE["TM015"]
 REMOVED_UPTAKE: Final = _PRIVATE["TM016"]
+READING: Final = _PRIVATE["TM038"]
 REFERENCE_REGIONS: Final = _PRIVATE["TM017"]
 QUALITY: Final = _PRIVATE["TM018"]
 RULE_FINDING: Final = _PRIVATE["TM030"]

@@ -155,9 +155,10 @@ def _rois(quantified: Quantified, identity: Identity, frame_of_reference: str) -
         version=clean_text(algorithm.version, LONG_STRING),
         parameters=parameters_of(algorithm),
     )
+    by_reader = quantified.segmented.reading is not None
     common = (
         text("ReferencedFrameOfReferenceUID", frame_of_reference),
-        text("ROIGenerationAlgorithm", "AUTOMATIC"),
+        text("ROIGenerationAlgorithm", "SEMIAUTOMATIC" if by_reader else "AUTOMATIC"),
         text("ROIGenerationDescription", clean_text(f"{algorithm.title} {algorithm.version}", LONG_STRING)),
         *elements_of(identification),
     )

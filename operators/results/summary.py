@@ -23,6 +23,7 @@ from operators.domain import (
 from operators.quantification.sites import NOWHERE
 from operators.results import codes, summary_response
 from operators.results.language import Phrases, phrases
+from operators.results.summary_reading import difference
 from operators.results.tracking import parameters_of
 
 RESEARCH_ONLY: Final = phrases(Language.ENGLISH).text("research_only")
@@ -62,6 +63,9 @@ def statements(assessed: Assessed, language: Language = Language.ENGLISH) -> Ite
     yield Statement(codes.IMPRESSION, impression(quantified, language))
     yield Statement(codes.CLAIM, codes.property_of(quantified.segmented.claim)[1])
     yield Statement(codes.METHOD, _described(quantified.segmented.algorithm), in_english=True)
+    reading = quantified.segmented.reading
+    if reading is not None:
+        yield Statement(codes.READING, difference(reading), in_english=True)
     yield Statement(codes.ORGANS, _organs(quantified, said))
     yield Statement(codes.REMOVED_UPTAKE, _removed(quantified.segmented.removed, said))
     yield Statement(codes.REFERENCE_REGIONS, _references(quantified.segmented.references, said))

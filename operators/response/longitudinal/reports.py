@@ -25,6 +25,7 @@ from operators.reading.frames import (
     SEGMENTATION_CLASSES,
     Plane,
     Points,
+    can_hold,
     frame_plane,
     read_dataset,
     segment_of,
@@ -283,7 +284,8 @@ def _read_segments(path: Path, wanted: set[int]) -> dict[int, Points] | None:
         return None
     try:
         frames, rows, columns = (int(number(dataset, k) or 0) for k in ("NumberOfFrames", "Rows", "Columns"))
-        if min(frames, rows, columns) < 1 or frames * rows * columns > SEGMENTATION_VOXELS:
+        most = frames * rows * columns
+        if min(frames, rows, columns) < 1 or most > SEGMENTATION_VOXELS or not can_hold(dataset, most):
             return None
         pixels = dataset.pixel_array.reshape(frames, rows, columns)
     except DECODER_ERRORS:

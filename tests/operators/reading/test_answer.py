@@ -18,6 +18,7 @@ from operators.domain import (
     Note,
     Quantified,
     RemovedUptake,
+    ResultKind,
     ResultProfile,
     Segmented,
     TrackedName,
@@ -27,7 +28,10 @@ from operators.reading.answer import read_names, with_answer
 from operators.reading.edited import AnswerFaultError, read_edited
 from operators.results.identity import identify
 from operators.results.manifest_reading import reading_content
+from operators.results.rtstruct import write_rtstruct
 from operators.results.seg import write_seg
+from operators.results.sr import write_srs
+from operators.results.summary import statements
 from operators.results.summary_reading import difference
 from tests.operators.reading.drawing import ball, by_highdicom, by_viewer, with_file
 from tests.operators.results.conftest import build
@@ -175,6 +179,14 @@ def test_the_segmentation_of_an_edit_carries_the_names(tmp_path: Path) -> None:
     (file,) = write_seg(assessed, profile, tmp_path)
     written = {str(s.SegmentLabel): str(s.TrackingUID) for s in dcmread(file.path).SegmentSequence}
     assert {name: written[name] for name, _ in NAMES[:2]} == dict(NAMES[:2])
+    (report,) = write_srs(assessed, profile, tmp_path)
+    said = {s.concept.value: s.value for s in statements(assessed)}["TM038"]
+    assert said == difference(found.segmented.reading)
+    assert said.encode() in report.path.read_bytes()
+    rtstruct = ResultProfile(software_version="0.1.0", results=frozenset({ResultKind.RTSTRUCT}))
+    (contours,) = write_rtstruct(assessed, rtstruct, tmp_path)
+    rois = dcmread(contours.path).StructureSetROISequence
+    assert {roi.ROIGenerationAlgorithm for roi in rois} == {"SEMIAUTOMATIC"}
     again = Assessed(quantified, names={})
     assert identify(assessed, profile).digest != identify(again, profile).digest
 
