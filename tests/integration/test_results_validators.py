@@ -6,20 +6,28 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import highdicom
 import nibabel
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK
 
-from operators.domain import Claim, Destination, Job, ResultProfile, SrRegion
+from operators.domain import Assessed, Claim, Destination, Job, ResultKind, ResultProfile, SrRegion
+from operators.results.key_images import write_key_images
+from operators.results.parametric_map import write_parametric_map
+from operators.results.pdf import write_pdf
+from operators.results.regions import write_regions
+from operators.results.rtstruct import write_rtstruct
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
 
 TIME_LIMIT_S = 60
 PROFILE = ResultProfile(software_version="0.1.0")
+EVERYTHING = ResultProfile(software_version="0.1.0", results=frozenset(ResultKind))
 BOTH = Job(destinations=(Destination("viewer"), Destination("tools", SrRegion.SEGMENT)))
 
 
@@ -50,6 +58,7 @@ def run(name, *arguments):
     return done.stdout + done.stderr
 
 
+RICHEST = "everything that a study can have"
 CASES = {
     "two lesions": {"job": BOTH},
     "lesions, not uptake": {"job": BOTH, "claim": Claim.LESION},
@@ -59,19 +68,86 @@ CASES = {
     "by a network, with sites": {"job": BOTH, "claim": Claim.LESION, "with_models": True},
     "no lesions": {"job": BOTH, "centres": ()},
     "multi-frame": {"job": BOTH, "multiframe": True},
+    RICHEST: {"claim": Claim.LESION, "with_models": True, "with_ct": True},
     "type 2 lacking": {"job": BOTH, "lacking": ("AccessionNumber", "StudyID", "PatientName", "PatientSex")},
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_dciodvfy_finds_no_error(tmp_path, case):
+WRITERS = {
+    ResultKind.SEG: write_seg,
+    ResultKind.SR: write_srs,
+    ResultKind.REGIONS: write_regions,
+    ResultKind.KEY_IMAGES: write_key_images,
+    ResultKind.RTSTRUCT: write_rtstruct,
+    ResultKind.PDF: write_pdf,
+    ResultKind.PARAMETRIC_MAP: write_parametric_map,
+}
+"""Of every kind of result that is DICOM; the forms of segmentations and reports have tests of their own."""
+NOT_EVERY_CASE = {ResultKind.SEG, ResultKind.REGIONS, ResultKind.PARAMETRIC_MAP, ResultKind.RTSTRUCT}
+"""Written where there are lesions, regions, a model's probability."""
+
+
+def written(kind, case, folder):
+    """The files of a kind that a case gives."""
     quantified = build(**CASES[case])
-    for file in (
-        *write_seg(assess(quantified), PROFILE, tmp_path),
-        *write_srs(assess(quantified), PROFILE, tmp_path),
-    ):
+    if case == RICHEST:
+        probability = np.random.default_rng(5).random(quantified.segmented.mask.shape).astype(np.float16)
+        quality = replace(quantified.segmented.quality, probability=probability)
+        quantified = replace(quantified, segmented=replace(quantified.segmented, quality=quality))
+    # without lesions nothing corresponds to those of the builder's prior
+    assessed = assess(quantified) if quantified.lesions else Assessed(quantified)
+    files = WRITERS[kind](assessed, EVERYTHING, folder)
+    assert files or (kind in NOT_EVERY_CASE and case != RICHEST)
+    return files
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kind", WRITERS)
+def test_dciodvfy_finds_no_error(tmp_path, case, kind):
+    for file in written(kind, case, tmp_path):
         said = run("dciodvfy", "-new", file.path)
         assert not [line for line in said.splitlines() if line.startswith("Error")], said
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_dcmtk_and_pydicom_read_every_object(tmp_path, kind):
+    for file in written(kind, RICHEST, tmp_path):
+        said = run("dcmdump", "-q", "+L", file.path)
+        assert not [line for line in said.splitlines() if line.startswith(("E:", "F:", "W:"))], said
+        dataset = pydicom.dcmread(file.path)
+        assert f"={dataset.SOPInstanceUID}" not in said
+        assert dataset.SOPInstanceUID == file.sop_instance_uid in said
+        if "PixelData" in dataset:
+            assert dataset.pixel_array.size == dataset.Rows * dataset.Columns * (
+                dataset.NumberOfFrames * dataset.SamplesPerPixel
+            )
+        if dataset.Modality in {"SR", "KO"}:
+            tree = run("dsrdump", "+Pc", file.path)
+            assert not [line for line in tree.splitlines() if line.startswith(("E:", "F:"))], tree
+            assert "CONTAINER:" in tree
+
+
+@pytest.mark.parametrize(
+    ("kind", "read"),
+    [
+        (ResultKind.SEG, highdicom.seg.segread),
+        (ResultKind.REGIONS, highdicom.seg.segread),
+        (ResultKind.SR, highdicom.sr.srread),
+        (ResultKind.PARAMETRIC_MAP, highdicom.imread),
+    ],
+)
+def test_highdicom_reads_every_object_that_it_knows(tmp_path, kind, read):
+    for file in written(kind, RICHEST, tmp_path):
+        assert read(file.path).SOPInstanceUID == file.sop_instance_uid
+
+
+def test_highdicom_finds_what_the_key_objects_select(tmp_path):
+    *images, selection = written(ResultKind.KEY_IMAGES, RICHEST, tmp_path)
+    document = highdicom.ko.KeyObjectSelectionDocument.from_dataset(pydicom.dcmread(selection.path))
+    named = document.content.get_references()
+    uids = {item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in named}
+    assert images
+    assert {image.sop_instance_uid for image in images} <= uids
 
 
 @pytest.mark.parametrize("shape", [(12, 24, 20), (12, 23, 21)])
