@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from app.demo.phantom import PhantomSpec, write_phantom
 from app.run import ExitCode, run
-from app.settings import Settings
+from app.settings import Result, Settings
 from tests.servers import Orthanc, wait_until
 from tests.viewer.browser import Browser
 from tests.viewer.ohif import Camera, Ohif
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PICTURES = Path(__file__).resolve().parents[2] / "build" / "viewer"
 """Screenshots; git ignores the folder."""
-RESULTS = ("sr", "regions", "key_images", "rtstruct", "pdf", "parametric_map")
+RESULTS: tuple[Result, ...] = ("sr", "regions", "key_images", "rtstruct", "pdf", "parametric_map")
 COLOURED = 40
 """Levels between a pixel's strongest and weakest channel: the PET itself is grey."""
 
@@ -190,7 +190,7 @@ def widest_plane(seg: pydicom.Dataset, number: int) -> Plane:
 
 
 def over_grey(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return np.ptp(picture.astype(int), axis=-1) >= COLOURED
+    return np.asarray(np.ptp(picture.astype(int), axis=-1) >= COLOURED)
 
 
 def settled(look: Callable[[], NDArray[np.bool_]], what: str) -> NDArray[np.bool_]:
@@ -215,15 +215,15 @@ def test_the_report_shows_each_lesions_contour_volume_and_uptake(shown: Shown) -
     for lesion, group in zip(shown.lesions(), groups_of(report), strict=True):
         region = next(item for item in group.ContentSequence if item.ValueType == "SCOORD")
         instance = region.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
-        wait_until(lambda uid=instance: ohif.shown_instance() == uid, 30, "the lesion's slice", 0.3)
+        ohif.wait_for_image(instance)
         wanted = (
             f"SUVbw: {lesion['suv_max_g_ml']:.2f} g/ml{{SUVbw}}",
             f"SUVbw local intensity peak: {lesion['suv_peak_local_g_ml']:.2f} g/ml{{SUVbw}}",
             f"Metabolic Volume: {lesion['volume_ml']:.2f} cm3",
         )
-        wait_until(lambda texts=wanted: all(one in ohif.text() for one in texts), 30, str(wanted), 0.3)
+        ohif.wait_for_texts(*wanted)
         contour = np.array(region.GraphicData, float).reshape(-1, 2)
-        assert drawn(ohif, shown, contour, instance) <= 1.5
+        assert drawn_within(ohif, in_space(shown, contour, instance), 1.5)
         ohif.picture(f"sr-{lesion['number']}")
         ohif.next_measurement()
     assert not [error for error in ohif.browser.errors() if "TypeError" in error]
@@ -237,8 +237,8 @@ def groups_of(report: pydicom.Dataset) -> list[pydicom.Dataset]:
     return [item for item in measurements.ContentSequence if item.ValueType == "CONTAINER"]
 
 
-def drawn(ohif: Ohif, shown: Shown, contour: NDArray[np.float64], instance: str) -> float:
-    """Pixels between the contour of the report and the nearest that is drawn, at its worst point."""
+def in_space(shown: Shown, contour: NDArray[np.float64], instance: str) -> NDArray[np.float64]:
+    """LPS positions of an SCOORD's points on an instance."""
     header = next(
         one
         for path in (shown.results.parent / "study").glob("*.dcm")
@@ -248,12 +248,14 @@ def drawn(ohif: Ohif, shown: Shown, contour: NDArray[np.float64], instance: str)
     row_mm, column_mm = header.PixelSpacing
     # an SCOORD's (0, 0) is the corner of the first pixel, whose middle is Image Position (PS3.3 C.18.6)
     middles = contour - 0.5
-    positions = (
-        np.array(header.ImagePositionPatient, float)
-        + middles[:, :1] * right * column_mm
-        + middles[:, 1:] * down * row_mm
-    )
-    return nearest_line(ohif, positions)
+    corner = np.array(header.ImagePositionPatient, float)
+    return np.asarray(corner + middles[:, :1] * right * column_mm + middles[:, 1:] * down * row_mm)
+
+
+def drawn_within(ohif: Ohif, positions: NDArray[np.float64], pixels: float) -> bool:
+    """Whether a line through LPS positions is drawn, soon."""
+    wait_until(lambda: nearest_line(ohif, positions) <= pixels, 30, "the contour", 0.3)
+    return True
 
 
 def nearest_line(ohif: Ohif, positions: NDArray[np.float64]) -> float:
@@ -276,8 +278,7 @@ def test_the_structure_sets_contours_are_drawn_where_they_are(shown: Shown) -> N
     for name, roi in zip(names, structures.ROIContourSequence, strict=True):
         contour = max(roi.ContourSequence, key=lambda one: len(one.ContourData))
         ohif.go_to_image(contour.ContourImageSequence[0].ReferencedSOPInstanceUID)
-        positions = np.array(contour.ContourData, float).reshape(-1, 3)
-        wait_until(lambda line=positions: nearest_line(ohif, line) <= 1.5, 30, f"the contour of {name}", 0.3)
+        assert drawn_within(ohif, np.array(contour.ContourData, float).reshape(-1, 3), 1.5), name
         ohif.picture(f"rtstruct-{name.lower().replace(' ', '-')}")
 
 
@@ -286,7 +287,7 @@ def test_the_key_images_open_as_they_were_written(shown: Shown, stem: str) -> No
     image = shown.read(f"{stem}.dcm")
     ohif = shown.open()
     ohif.double_click(image.SeriesDescription)
-    wait_until(lambda: ohif.shown_instance() == image.SOPInstanceUID, 30, stem, 0.3)
+    ohif.wait_for_image(image.SOPInstanceUID)
     wait_until(lambda: as_written(ohif, image.pixel_array[0], stem), 30, f"{stem} as written", 0.5)
 
 
@@ -295,7 +296,7 @@ def as_written(ohif: Ohif, pixels: NDArray[np.uint8], name: str) -> bool:
     picture = ohif.picture(name)
     where, expected = ohif.sampled(pixels, picture.shape)
     alike = np.abs(picture[where].astype(int) - expected).max(axis=-1) <= 64
-    return where.sum() > 0.1 * where.size and alike.mean() >= 0.9
+    return bool(where.sum() > 0.1 * where.size and alike.mean() >= 0.9)
 
 
 def test_the_printed_report_opens(shown: Shown) -> None:

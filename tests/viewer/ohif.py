@@ -130,9 +130,14 @@ class Ohif:
             }}""",
             sop_instance_uid,
         )
-        self.browser.wait(
-            f"(uid) => {_VIEWPORT}.getCurrentImageId().includes(`/${{uid}}/`)", sop_instance_uid
-        )
+        self.wait_for_image(sop_instance_uid)
+
+    def wait_for_image(self, sop_instance_uid: str) -> None:
+        wait_until(lambda: self.shown_instance() == sop_instance_uid, 30, sop_instance_uid, 0.3)
+
+    def wait_for_texts(self, *texts: str) -> None:
+        """Wait until all of these are written on the page."""
+        wait_until(lambda: all(text in self.text() for text in texts), 30, str(texts), 0.3)
 
     def shown_instance(self) -> str:
         """SOP Instance UID of the image that the viewport shows."""

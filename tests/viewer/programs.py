@@ -25,11 +25,12 @@ def node() -> str:
     program, npm = shutil.which("node"), shutil.which("npm")
     if program is None or npm is None:
         missing("no node and npm")
+        raise AssertionError
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.strip().lstrip("v").split(".")[0]) < OLDEST_NODE:
         missing(f"node {version.strip()} is older than {OLDEST_NODE}")
     _install(npm)
-    return str(program)
+    return program
 
 
 def chromium() -> str:
