@@ -1,7 +1,7 @@
 """Builds the CPU image with buildah, and runs it as a container runtime would, without a container engine.
 
-The runtime here is Linux itself: namespaces of its own for mounts, processes and network (with no interface in
-it), the image's root read-only, uid 1000, no capabilities, no new privileges. What it lacks of a runtime:
+The runtime here is Linux itself: namespaces of its own for mounts, processes and network (no interface is
+up), the image's root read-only, uid 1000, no capabilities, no new privileges. What it lacks of a runtime:
 cgroups, seccomp and a user namespace.
 """
 
@@ -35,6 +35,7 @@ mount -o remount,bind,ro "$root/var/holoscan/input"
 mount --bind "$output" "$root/var/holoscan/output"
 mount -t tmpfs tmpfs "$root/tmp" && chmod 1777 "$root/tmp"
 mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
 mount --bind /dev "$root/dev"
 mount -o remount,bind,ro "$root"
 exec chroot "$root" setpriv --reuid 1000 --regid 1000 --clear-groups --bounding-set -all --inh-caps -all \
@@ -95,38 +96,49 @@ def disk_bytes(folder: Path) -> int:
 
 
 def build_image(folder: Path) -> Image:
-    """Build the base from Debian, the image from this checkout, and mount it; both are kept in the folder."""
+    """Build the base from Debian, the image from this checkout, and mount it; the folder keeps them all."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "storage.conf").write_text(STORAGE.format(folder), "utf-8")
-    environment = dict(os.environ) | {
-        "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
-        "STORAGE_DRIVER": "vfs",
-        "BUILDAH_ISOLATION": "chroot",
-    }
-
-    def buildah(*words: str) -> str:
-        return subprocess.run(
-            ["buildah", *words], env=environment, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
     if not (folder / "base" / "rootfs.tar").exists():
         make_base(folder / "base")
-    buildah("build", "-t", BASE, str(folder / "base"))
+    forget(folder)
+    buildah(folder, "build", "-t", BASE, str(folder / "base"))
     words = ["package", str(folder / "context"), "--offline", "--base-image", BASE, "--builder", "buildah"]
     # what is locked without a digest is taken from where pip finds wheels here
     links = os.environ.get("PIP_FIND_LINKS")
     words += ["--wheels", links] if links and Path(links).is_dir() else []
     theramap = Path(sys.executable).parent / "theramap"
-    subprocess.run([theramap, *words, "--tag", IMAGE], env=environment, check=True)
-    container = buildah("from", IMAGE)
-    config = json.loads(buildah("inspect", "--type", "image", IMAGE))["OCIv1"]["config"]
+    subprocess.run([theramap, *words, "--tag", IMAGE], env=_environment(folder), check=True)
+    container = buildah(folder, "from", IMAGE)
+    config = json.loads(buildah(folder, "inspect", "--type", "image", IMAGE))["OCIv1"]["config"]
     pairs = (entry.split("=", 1) for entry in config["Env"])
     return Image(
-        root=Path(buildah("mount", container)),
+        root=Path(buildah(folder, "mount", container)),
         environment=dict(pairs),
         labels=config["Labels"],
         user=config["User"],
     )
+
+
+def forget(folder: Path) -> None:
+    """Remove the images and containers of a folder: each takes gigabytes."""
+    buildah(folder, "rm", "--all")
+    buildah(folder, "rmi", "--all", "--force")
+
+
+def buildah(folder: Path, *words: str) -> str:
+    """Run buildah on a folder's own storage, and return what it printed."""
+    command = ["buildah", *words]
+    done = subprocess.run(command, env=_environment(folder), capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return dict(os.environ) | {
+        "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+        "STORAGE_DRIVER": "vfs",
+        "BUILDAH_ISOLATION": "chroot",
+    }
 
 
 def make_base(folder: Path) -> None:

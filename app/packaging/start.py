@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from app.packaging.digests import verify
@@ -44,19 +44,35 @@ def main(arguments: Sequence[str]) -> int:
         return _say(f"cannot write to the output folder {output} as uid {os.getuid()}: {fault}", REFUSED)
     from app.__main__ import main as run
 
+    before = _results(output)
     code = run()
-    for line in refusals(output) if code == REFUSED else ():
+    for line in refusals(output, before) if code == REFUSED else ():
         _say(line, code)
     return code
 
 
-def refusals(output: Path) -> Iterator[str]:
-    """Return a line for each study, or the input, that results.json says was refused."""
-    for path in sorted([*output.glob("results.json"), *output.glob("*/results.json")]):
+def refusals(output: Path, before: Mapping[Path, tuple[int, int]]) -> Iterator[str]:
+    """Return a line for each study, or the input, that a new results.json says was refused.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the results.
+    before : mapping of Path to tuple of int
+        Inode and time of each results.json that an earlier run had left there.
+    """
+    for path, state in _results(output).items():
+        if before.get(path) == state:
+            continue
         content = json.loads(path.read_bytes())
         reason = content.get("reason")
         if content.get("status") == "refused" and reason:
             yield f"refused: {reason['code']}: {reason['sentence']}"
+
+
+def _results(output: Path) -> dict[Path, tuple[int, int]]:
+    found = sorted([*output.glob("results.json"), *output.glob("*/results.json")])
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
 
 
 def _folder(arguments: Sequence[str], short: str, long: str, variable: str) -> Path:

@@ -15,8 +15,8 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from app.packaging.checkout import Checkout, normal_name
 from app.packaging.digests import digest_of
 from app.packaging.errors import PackagingError
-from app.packaging.request import PYTHON, PackageRequest, Variant
-from app.packaging.requirements import PYPI, TORCH_INDEX, Pin, run_pip, target
+from app.packaging.request import PYTHON, PackageRequest
+from app.packaging.requirements import TORCH_INDEX, Pin, run_pip, target
 
 SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 PACKAGES = ("app", "operators")
@@ -124,18 +124,12 @@ def _fetch(request: PackageRequest, pins: Sequence[Pin], folder: Path) -> None:
     hashed = [pin for pin in pins if pin.sha256]
     plain = [pin for pin in pins if not pin.sha256]
     with tempfile.TemporaryDirectory() as temporary:
-        for index, some, options in (
-            (PYPI, hashed, ["--require-hashes"]),
-            (TORCH_INDEX, plain, []),
-        ):
+        # a digest may be asked of any index that the site has set; what has none comes from its own alone
+        index = os.environ.get("TORCH_INDEX", TORCH_INDEX)
+        for some, options in ((hashed, ["--require-hashes"]), (plain, ["--index-url", index])):
             if not some:
                 continue
             wanted = Path(temporary, "wanted")
             wanted.write_text("".join(f"{pin.line}\n" for pin in some), encoding="utf-8")
-            words = ["download", "--no-deps", "-d", str(folder), "-r", str(wanted), "--index-url", index]
-            run_pip([*words, *options, *target(request.platform)], alone=index != PYPI)
-
-
-def torch_index(variant: Variant) -> str:
-    """Return PyTorch's index, for what the lock has no digest of."""
-    return TORCH_INDEX if variant is Variant.CPU else PYPI
+            words = ["download", "--no-deps", "-d", str(folder), "-r", str(wanted), *options]
+            run_pip([*words, *target(request.platform)], alone=some is plain)

@@ -17,7 +17,7 @@ import pytest
 from app.demo.phantom import PhantomSpec, write_phantom
 from app.packaging.checkout import this_checkout
 from app.packaging.layout import VARIABLES
-from tests.image import Image, build_image, missing
+from tests.image import Image, build_image, forget, missing
 
 LACKING = missing()
 pytestmark = [
@@ -30,9 +30,15 @@ MOST_BEYOND_S = 15.0
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+def image() -> Iterator[Image]:
+    """The image; IMAGE_FOLDER keeps the base, the wheels and the image from one run to the next."""
     kept = os.environ.get("IMAGE_FOLDER")
-    return build_image(Path(kept).resolve() if kept else tmp_path_factory.mktemp("image"))
+    if kept:
+        yield build_image(Path(kept).resolve())
+        return
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield build_image(Path(folder))
+        forget(Path(folder))
 
 
 @pytest.fixture(scope="module")
