@@ -23,7 +23,7 @@ REFUSED = 2
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the MAP; the arguments are the SDK's (``-i``, ``-o``, ``-m``).
+    """Run the MAP; the arguments are the SDK's (``-i``, ``-o``, ``-m``), and ``--device``.
 
     Returns
     -------
@@ -35,6 +35,10 @@ def main(arguments: Sequence[str]) -> int:
         verify(home())
     except TamperedError as error:
         return _say(str(error), TAMPERED)
+    device, rest = _device(arguments)
+    if device is not None:
+        os.environ["THERAMAP_DEVICE"] = device
+    sys.argv[1:] = rest  # the SDK refuses what is not its own
     output = _folder(arguments, "-o", "--output", "HOLOSCAN_OUTPUT_PATH")
     source = _folder(arguments, "-i", "--input", "HOLOSCAN_INPUT_PATH")
     if not source.is_dir():
@@ -73,6 +77,13 @@ def refusals(output: Path, before: Mapping[Path, tuple[int, int]]) -> Iterator[s
 def _results(output: Path) -> dict[Path, tuple[int, int]]:
     found = sorted([*output.glob("results.json"), *output.glob("*/results.json")])
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+
+
+def _device(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--device")
+    known, rest = parser.parse_known_args(arguments)
+    return known.device, rest
 
 
 def _folder(arguments: Sequence[str], short: str, long: str, variable: str) -> Path:

@@ -122,8 +122,8 @@ def test_nobody_in_it_has_rights_and_nothing_of_it_can_be_written(
     [
         (["-i", "/none"], {}, 2, "no input: /none is not there; mount the study's folder"),
         (["-o", "/opt/out"], {}, 2, "cannot write to the output folder /opt/out as uid 1000: "),
-        ([], {"THERAMAP_DEVICE": "cuda"}, 2, "refused: "),
-        ([], {"THERAMAP_MODELS__LESIONS": "no_such_model"}, 2, "refused: "),
+        (["run", "--device", "cuda"], {}, 2, "refused: DEVICE_UNAVAILABLE: "),
+        ([], {"THERAMAP_MODELS__LESIONS": "no_such_model"}, 2, "refused: MODEL_MISSING: "),
         (["show", "all-of-it"], {}, 2, "show takes app or pkg, not all-of-it"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     (tmp_path / "in").mkdir()
     monkeypatch.setenv("HOLOSCAN_INPUT_PATH", str(tmp_path / "in"))
     monkeypatch.setenv("HOLOSCAN_OUTPUT_PATH", str(tmp_path / "out"))
+    monkeypatch.setattr("sys.argv", ["app", "as", "given"])
+    monkeypatch.setenv("THERAMAP_DEVICE", "auto")
     return tmp_path / "out"
 
 
@@ -63,6 +67,13 @@ def test_the_options_come_before_the_variables(
     assert start.main([*words, str(tmp_path / "mine" / "deep")]) == 0
     assert (tmp_path / "mine" / "deep").is_dir()
     assert not run.exists()
+
+
+def test_the_device_is_ours_and_the_rest_the_sdks(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.__main__, "main", lambda: 0)
+    assert start.main(["-m", "models", "--device", "cuda"]) == 0
+    assert sys.argv == ["app", "-m", "models"]
+    assert os.environ["THERAMAP_DEVICE"] == "cuda"
 
 
 def test_a_file_in_the_place_of_the_output_is_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
