@@ -20,7 +20,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.274626432678693025538349751311590682924"
 
-_LONG_VRS: Final = frozenset({"OB", "OW", "SQ", "UC", "UN", "UT"})
+_LONG_VRS: Final = frozenset({"OB", "OF", "OW", "SQ", "UC", "UN", "UT"})
 """Those among the VRs with a 32-bit length (PS3.5 7.1.2) that results hold."""
 
 _LARGEST_SHORT_LENGTH: Final = 0xFFFE

@@ -38,12 +38,16 @@ POSITION: Final = ("ImagePositionPatient", "PlanePositionSequence", "Image Posit
 """Dimensions: the attribute, its functional group, what it is called (PS3.3 C.7.6.17)."""
 
 
+FLOAT_BITS: Final = 32
+"""Bits Allocated of floating point pixels."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """Pixel Data, frame after frame, piece by piece."""
+    """Pixel Data or Float Pixel Data, frame after frame, piece by piece."""
 
     bits: int
-    """Bits Allocated and Stored: 1, 8 or 16, unsigned."""
+    """Bits Allocated: 1, 8 or 16, unsigned and all of them stored, or :data:`FLOAT_BITS`."""
     length: int
     """Bytes, without padding to even length."""
     chunks: Iterator[bytes]
@@ -61,14 +65,14 @@ def put_place(dataset: Dataset, pet: Volume, identity: Identity) -> None:
 
 
 def put_pixel_description(dataset: Dataset, pet: Volume, bits: int) -> None:
-    """Image Pixel and General Image (PS3.3 C.7.6.1, C.7.6.3, C.8.20.2)."""
+    """General Image; Image Pixel, or Floating Point (PS3.3 C.7.6.1, C.7.6.3, C.7.6.24, C.8.20.2)."""
     _, dataset.Rows, dataset.Columns = pet.geometry.shape
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.PresentationLUTShape = "IDENTITY"
-    dataset.BitsAllocated = dataset.BitsStored = bits
-    dataset.HighBit = bits - 1
-    dataset.PixelRepresentation = 0
+    dataset.BitsAllocated = bits
+    if bits != FLOAT_BITS:
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits - 1, 0
     lossy = text_of(pet.instances[0].header, "LossyImageCompression") == "01"
     dataset.LossyImageCompression = "01" if lossy else "00"
 
@@ -173,11 +177,14 @@ def encoded(
     frame_groups : iterable of bytes
         The items of the Per-Frame Functional Groups Sequence.
     pixels : Pixels
-        What goes into Pixel Data.
+        What goes into Pixel Data or Float Pixel Data.
     """
     yield in_order(*elements_of(dataset), *elements)
     yield sequence("PerFrameFunctionalGroupsSequence", frame_groups)
     padding = pixels.length % 2
-    yield header("PixelData", pixels.length + padding, "OW" if pixels.bits > 8 else "OB")
+    if pixels.bits == FLOAT_BITS:
+        yield header("FloatPixelData", pixels.length)
+    else:
+        yield header("PixelData", pixels.length + padding, "OW" if pixels.bits > 8 else "OB")
     yield from pixels.chunks
     yield bytes(padding)

@@ -1,8 +1,9 @@
 """The Parametric Map: how likely each voxel is of a lesion, as the network's guard says (PS3.3 A.75).
 
-Unsigned 16-bit integers with a Real World Value Mapping, not floating point pixels: archives and viewers show
-them as any image, and half as large. Every plane of the PET has a frame, in the order of the SEG's frames:
-viewers lay the map over the PET frame by frame.
+Floating point pixels of 32 bits, which are the probabilities themselves: OHIF 3.13, with which this was
+tried, expects 32 bits and shows 16-bit integers, half as large, in wrong colours. Orthanc stores and returns
+the map but does not decode it. Every plane of the PET has a frame, in the order of the SEG's frames: viewers
+lay the map over the PET frame by frame.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from operators.results.head import ResultInstance, head
 from operators.results.headers import LONG_STRING
 from operators.results.identity import Identity, identify
 from operators.results.multiframe import (
+    FLOAT_BITS,
     POSITION,
     Pixels,
     encoded,
@@ -43,9 +45,6 @@ ROLE: Final = "parametric_map"
 PLACE: Final = 7
 """Of the series among the results', see ``ResultProfile.series_number``."""
 TITLE: Final = "Probability of lesion"
-
-CERTAIN: Final = 10_000
-"""Stored value of the probability 1: finer than what a calibration can tell, and legible as it is."""
 
 # The quantity (PS3.3 C.7.6.16.2.11): its name, what it is (CID 7180), and of what.
 QUANTITY: Final = Code("246205007", "SCT", "Quantity")
@@ -86,10 +85,12 @@ def write_parametric_map(assessed: Assessed, profile: ResultProfile, folder: Pat
     identity = identify(assessed, profile)
     pet = quantified.segmented.volumes.pet
     planes = range(pet.geometry.shape[0] - 1, -1, -1)
-    pixels = Pixels(16, 2 * quality.probability.size, _stored(quality.probability, planes))
+    pixels = Pixels(
+        FLOAT_BITS, FLOAT_BITS // 8 * quality.probability.size, _stored(quality.probability, planes)
+    )
     if not pixels.fits:
         raise ResultRefusal(
-            "MAP_TOO_LARGE", "The PET has too many voxels for one DICOM Parametric Map.", "(7FE0,0010)"
+            "MAP_TOO_LARGE", "The PET has too many voxels for one DICOM Parametric Map.", "(7FE0,0008)"
         )
     dataset = _head(quantified, profile, identity)
     put_pixel_description(dataset, pet, pixels.bits)
@@ -100,9 +101,9 @@ def write_parametric_map(assessed: Assessed, profile: ResultProfile, folder: Pat
 
 
 def _stored(probability: NDArray[np.float16], planes: range) -> Iterator[bytes]:
-    """The planes as stored values."""
+    """The planes as they are stored: every half precision number is one of single precision."""
     for z in planes:
-        yield np.rint(probability[z].astype(np.float32) * CERTAIN).astype("<u2").tobytes()
+        yield probability[z].astype("<f4").tobytes()
 
 
 def _head(quantified: Quantified, profile: ResultProfile, identity: Identity) -> Dataset:
@@ -150,23 +151,23 @@ def _identity() -> Dataset:
 def _window() -> Dataset:
     """Frame VOI LUT (PS3.3 C.7.6.16.2.10): from 0 to certainty."""
     group = Dataset()
-    group.WindowCenter, group.WindowWidth = CERTAIN // 2, CERTAIN
+    group.WindowCenter, group.WindowWidth = 0.5, 1
     group.WindowCenterWidthExplanation = "Probability from 0 to 1"
+    group.VOILUTFunction = "LINEAR_EXACT"  # to LINEAR, a width of 1 is a step (PS3.3 C.11.2.1.2.1)
     return group
 
 
 def _mapping(quantified: Quantified) -> Dataset:
-    """Real World Value Mapping (PS3.3 C.7.6.16.2.11): stored values as probabilities."""
+    """Real World Value Mapping (PS3.3 C.7.6.16.2.11): stored values are probabilities."""
     mapping = Dataset()
     network = quantified.segmented.algorithm.network
     by = f" by {network.package}" if network is not None else ""
     mapping.LUTLabel = "PROBABILITY"
     mapping.LUTExplanation = clean_text(f"Probability of lesion, calibrated{by}", LONG_STRING)
-    # An attribute of VR US or SS: the pixels are unsigned.
-    mapping.add_new("RealWorldValueFirstValueMapped", "US", 0)
-    mapping.add_new("RealWorldValueLastValueMapped", "US", CERTAIN)
+    mapping.DoubleFloatRealWorldValueFirstValueMapped = 0.0
+    mapping.DoubleFloatRealWorldValueLastValueMapped = 1.0
     mapping.RealWorldValueIntercept = 0.0
-    mapping.RealWorldValueSlope = 1.0 / CERTAIN
+    mapping.RealWorldValueSlope = 1.0
     mapping.MeasurementUnitsCodeSequence = [CodedConcept.from_code(codes.NO_UNITS)]
     of = codes.property_of(Claim.LESION)[1]
     mapping.QuantityDefinitionSequence = [_term(QUANTITY, PROBABILITY), _term(codes.FINDING, of)]

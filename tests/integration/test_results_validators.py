@@ -117,7 +117,7 @@ def test_dcmtk_and_pydicom_read_every_object(tmp_path, kind):
         dataset = pydicom.dcmread(file.path)
         assert f"={dataset.SOPInstanceUID}" not in said
         assert dataset.SOPInstanceUID == file.sop_instance_uid in said
-        if "PixelData" in dataset:
+        if "PixelData" in dataset or "FloatPixelData" in dataset:
             assert dataset.pixel_array.size == dataset.Rows * dataset.Columns * (
                 dataset.NumberOfFrames * dataset.SamplesPerPixel
             )

@@ -13,7 +13,7 @@ from operators.errors import ResultRefusal
 from operators.results import parametric_map as module
 from operators.results.identity import identify
 from operators.results.multiframe import Pixels
-from operators.results.parametric_map import CERTAIN, write_parametric_map
+from operators.results.parametric_map import write_parametric_map
 
 WANTED = Job(destinations=(Destination("pacs", results=frozenset({ResultKind.PARAMETRIC_MAP})),))
 
@@ -38,15 +38,14 @@ def test_stored_values_are_the_probabilities_of_the_planes_that_frames_refer_to(
     pet, probability = quantified.segmented.volumes.pet, quantified.segmented.quality.probability
     planes = {instance.sop_instance_uid: z for z, instance in enumerate(pet.instances)}
     stored = dataset.pixel_array
-    assert stored.dtype == np.uint16
+    assert stored.dtype == np.float32
     seen = set()
     for frame, groups in zip(stored, dataset.PerFrameFunctionalGroupsSequence, strict=True):
         z = planes[groups.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID]
-        expected = np.rint(probability[z].astype(np.float64) * CERTAIN)
-        np.testing.assert_array_equal(frame, expected)
+        np.testing.assert_array_equal(frame, probability[z])
         seen.add(z)
     assert seen == set(range(pet.geometry.shape[0])), "empty planes have frames too"
-    assert (stored.min(), stored.max()) == (0, CERTAIN)
+    assert (stored.min(), stored.max()) == (0, 1)
 
 
 @pytest.mark.parametrize("orientation", ["axial", "coronal", "sagittal", "oblique"])
@@ -59,7 +58,7 @@ def test_highdicom_reads_probabilities_where_they_lie(make, profile, axes, tmp_p
     for index in [(0, 0, 1), (5, 20, 3), (11, 23, 19)]:
         at = np.rint(np.linalg.inv(read.affine) @ [*geometry.to_lps(np.array([index]))[0], 1])[:3].astype(int)
         expected = quantified.segmented.quality.probability[index]
-        assert read.array[tuple(at)] == pytest.approx(float(expected), abs=0.5 / CERTAIN + 1e-9)
+        assert read.array[tuple(at)] == expected
 
 
 def test_frames_go_against_z_as_the_segs(make, profile, tmp_path):
@@ -80,8 +79,9 @@ def test_frames_go_against_z_as_the_segs(make, profile, tmp_path):
 def test_says_what_the_values_mean(make, profile, tmp_path):
     dataset, _ = written(built(make), profile, tmp_path)
     (mapping,) = dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence
-    assert mapping.RealWorldValueSlope == pytest.approx(1e-4)
-    assert (mapping.RealWorldValueFirstValueMapped, mapping.RealWorldValueLastValueMapped) == (0, CERTAIN)
+    assert (mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept) == (1, 0)
+    assert mapping.DoubleFloatRealWorldValueFirstValueMapped == 0
+    assert mapping.DoubleFloatRealWorldValueLastValueMapped == 1
     assert mapping.MeasurementUnitsCodeSequence[0].CodeValue == "1"
     assert mapping.LUTExplanation == "Probability of lesion, calibrated by ours@1.0.0"
     quantity, finding = mapping.QuantityDefinitionSequence
@@ -89,6 +89,16 @@ def test_says_what_the_values_mean(make, profile, tmp_path):
     assert finding.ConceptCodeSequence[0].CodeValue == "108369006"
     assert dataset.ContentDescription == "Before removal of physiological uptake"
     assert dataset.ContentQualification == "RESEARCH"
+
+
+def test_pixels_are_those_of_the_floating_point_image_pixel_module(make, profile, tmp_path):
+    dataset, _ = written(built(make), profile, tmp_path)
+    assert dataset["FloatPixelData"].VR == "OF"
+    assert dataset.BitsAllocated == 32
+    for keyword in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+        assert keyword not in dataset
+    (window,) = dataset.SharedFunctionalGroupsSequence[0].FrameVOILUTSequence
+    assert (window.WindowCenter, window.WindowWidth, window.VOILUTFunction) == (0.5, 1, "LINEAR_EXACT")
 
 
 def test_role_number_and_title_are_its_own(make, profile, tmp_path):
