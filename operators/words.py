@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Final
+
+TOOL_PREFIX: Final = "Cornerstone3DTools@^0.1.0:PlanarFreehandROI:"
+"""Before a lesion's name where viewers built on Cornerstone3D shall take its contour for one of theirs."""
 
 
 def clean_text(value: object, limit: int) -> str:

@@ -156,7 +156,7 @@ class Remote(_Section):
     deliver: Literal["c-store", "stow"] = "c-store"
     results: tuple[Instances, ...] = ("seg", "sr")
     seg_form: Literal["binary", "labelmap", "fractional"] = "binary"
-    sr_region: Literal["image", "segment"] = "image"
+    sr_region: Literal["image", "segment", "tool"] = "image"
     language: Language = "en"
     burned_in: Literal["none", "id", "name"] = "none"
     """What the pixels of key images and the pages of a PDF may say of who the patient is."""

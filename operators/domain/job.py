@@ -16,6 +16,8 @@ class SrRegion(StrEnum):
 
     IMAGE = "image"
     SEGMENT = "segment"
+    TOOL = "tool"
+    """By image regions, the first also as a measurement of the tools of viewers built on Cornerstone3D."""
 
 
 class SegForm(StrEnum):

@@ -24,6 +24,7 @@ class Relation(StrEnum):
     HAS_ACQ_CONTEXT = "HAS ACQ CONTEXT"
     HAS_CONCEPT_MOD = "HAS CONCEPT MOD"
     HAS_OBS_CONTEXT = "HAS OBS CONTEXT"
+    INFERRED_FROM = "INFERRED FROM"
     SELECTED_FROM = "SELECTED FROM"
 
 
@@ -102,7 +103,7 @@ def segment(relation: Relation, name: Code, reference: Iterable[bytes], segment_
     return image(relation, name, (*reference, number_of_segment))
 
 
-def polyline(relation: Relation, name: Code, points: NDArray[np.float32], source: bytes) -> bytes:
+def polyline(relation: Relation, name: Code | None, points: NDArray[np.float32], source: bytes) -> bytes:
     """A polyline on an image item (PS3.3 C.18.6): points are (column, row), shape (n, 2)."""
     return _item(
         relation,
@@ -114,13 +115,9 @@ def polyline(relation: Relation, name: Code, points: NDArray[np.float32], source
     )
 
 
-def _item(relation: Relation, value_type: str, name: Code, *elements: bytes) -> bytes:
-    return item(
-        text("RelationshipType", relation),
-        text("ValueType", value_type),
-        coded("ConceptNameCodeSequence", name),
-        *elements,
-    )
+def _item(relation: Relation, value_type: str, name: Code | None, *elements: bytes) -> bytes:
+    named = () if name is None else (coded("ConceptNameCodeSequence", name),)
+    return item(text("RelationshipType", relation), text("ValueType", value_type), *named, *elements)
 
 
 def _content(children: Iterable[bytes]) -> Iterator[bytes]:

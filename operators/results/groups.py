@@ -26,11 +26,11 @@ from operators.results.contours import contours
 from operators.results.evaluations import evaluation
 from operators.results.identity import Identity
 from operators.results.seg_forms import seg_class, seg_role
-from operators.results.source import plane_reference, reference
+from operators.results.source import grid_of, plane_reference, reference
 from operators.results.summary import Statement, judged
 from operators.results.summary_response import of_lesion
 from operators.results.tracking import parameters_of
-from operators.words import clean_text
+from operators.words import TOOL_PREFIX, clean_text
 
 
 def measurement_group(
@@ -39,6 +39,7 @@ def measurement_group(
     identity: Identity,
     seg_form: SegForm | None = None,
     language: Language = Language.ENGLISH,
+    tool: bool = False,
 ) -> bytes:
     """The group of one lesion, encoded.
 
@@ -55,6 +56,10 @@ def measurement_group(
         of the two.
     language : Language
         Of the program's own phrases.
+    tool : bool
+        Whether a viewer built on Cornerstone3D shall make a measurement of its own of the lesion's first
+        contour: then the group has the identifier and the two numbers that its adapter looks for, and the
+        lesion's name as the comment that becomes the measurement's label.
 
     Returns
     -------
@@ -68,12 +73,14 @@ def measurement_group(
         where = image_regions(lesion, quantified.segmented.volumes.pet)
     else:
         where = _referenced_segment(quantified, lesion, identity, seg_form)
+    called = f"{TOOL_PREFIX}{tracking.identifier}" if tool else tracking.identifier
     items = (
-        plain_text(Relation.HAS_OBS_CONTEXT, codes.TRACKING_IDENTIFIER, tracking.identifier),
+        plain_text(Relation.HAS_OBS_CONTEXT, codes.TRACKING_IDENTIFIER, called),
         uid(Relation.HAS_OBS_CONTEXT, codes.TRACKING_UID, tracking.uid),
         code(Relation.CONTAINS, codes.FINDING, codes.property_of(claim)[1]),
         *_finding_site(lesion),
         *_algorithm(quantified),
+        *(_tool_measurement(lesion, quantified.segmented.volumes.pet, tracking.identifier) if tool else ()),
         *_measurements(lesion, quantified.selection.tracer.protocol),
         *_scaled(lesion, quantified.scales),
         *_ratios(lesion),
@@ -81,6 +88,27 @@ def measurement_group(
         *where,
     )
     return container(Relation.CONTAINS, codes.MEASUREMENT_GROUP, items, template="1411", continuous=True)
+
+
+def _tool_measurement(lesion: Lesion, pet: Volume, label: str) -> Iterator[bytes]:
+    """The area of the lesion's first contour with the contour itself, and the highest uptake.
+
+    In this order: the adapter takes the region from the group's first number.
+    """
+    plane, contour = next(_regions(lesion))
+    source = image(Relation.SELECTED_FROM, codes.SOURCE, plane_reference(pet, plane))
+    region = polyline(Relation.INFERRED_FROM, None, contour, source)
+    rows_mm, columns_mm = grid_of(pet).pixel_spacing_mm
+    area_mm2 = _area(contour) * rows_mm * columns_mm
+    yield plain_text(Relation.CONTAINS, codes.COMMENT, label)
+    yield number(Relation.CONTAINS, codes.AREA, area_mm2, codes.SQUARE_MILLIMETRE, [region])
+    yield number(Relation.CONTAINS, codes.MAXIMUM, lesion.suv_max, codes.GRAMS_PER_ML_SUVBW)
+
+
+def _area(contour: NDArray[np.float32]) -> float:
+    """Pixels that a closed contour encloses."""
+    x, y = contour.astype(np.float64).T
+    return abs(float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))) / 2
 
 
 def _scaled(lesion: Lesion, scales: Sequence[Scale]) -> Iterator[bytes]:
@@ -118,13 +146,19 @@ def image_regions(lesion: Lesion, pet: Volume) -> Iterator[bytes]:
 
     First, because some viewers go to the first region of a group, and some show no other.
     """
+    for plane, contour in _regions(lesion):
+        source = image(Relation.SELECTED_FROM, codes.SOURCE, plane_reference(pet, plane))
+        yield polyline(Relation.CONTAINS, codes.IMAGE_REGION, contour, source)
+
+
+def _regions(lesion: Lesion) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Planes with closed contours of (column, row)."""
     z, y, x = lesion.box
     planes = sorted(range(z.start, z.stop), key=lambda plane: (plane != lesion.suv_max_index[0], plane))
     offset = np.array([x.start, y.start], np.float32)
     for plane in planes:
-        source = image(Relation.SELECTED_FROM, codes.SOURCE, plane_reference(pet, plane))
         for contour in contours(lesion.mask[plane - z.start]):
-            yield polyline(Relation.CONTAINS, codes.IMAGE_REGION, _no_rectangle(contour) + offset, source)
+            yield plane, _no_rectangle(contour) + offset
 
 
 def _no_rectangle(contour: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -74,6 +74,8 @@ class ReportForm:
     seg_form: SegForm | None
     """The segmentation whose segments it refers to; None: it has image regions."""
     language: Language
+    tool: bool = False
+    """Whether its regions are measurements of a viewer's tools too; with image regions only."""
 
     @property
     def name(self) -> str:
@@ -88,7 +90,8 @@ class ReportForm:
     @property
     def _parts(self) -> tuple[str, ...]:
         """The kind of region, and what is not the default."""
-        region = SrRegion.IMAGE if self.seg_form is None else SrRegion.SEGMENT
+        image = SrRegion.TOOL if self.tool else SrRegion.IMAGE
+        region = image if self.seg_form is None else SrRegion.SEGMENT
         seg_form = "" if self.seg_form in {None, SegForm.BINARY} else str(self.seg_form)
         language = "" if self.language is Language.ENGLISH else str(self.language)
         return tuple(filter(None, (str(region), seg_form, language)))
@@ -109,6 +112,7 @@ _ALL_FORMS: Final = (
         for form in (ReportForm(seg, language) for seg, language in product((None, *SegForm), Language))
         if form not in _OF_OLD
     ),
+    *(ReportForm(None, language, tool=True) for language in Language),
 )
 """In the order of their series and files."""
 
@@ -150,7 +154,7 @@ def write_srs(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple
 
 def _form_of(destination: Destination) -> ReportForm:
     seg_form = destination.seg_form if destination.sr_region is SrRegion.SEGMENT else None
-    return ReportForm(seg_form, destination.language)
+    return ReportForm(seg_form, destination.language, destination.sr_region is SrRegion.TOOL)
 
 
 def _head(quantified: Quantified, profile: ResultProfile, identity: Identity, form: ReportForm) -> Dataset:
@@ -159,7 +163,8 @@ def _head(quantified: Quantified, profile: ResultProfile, identity: Identity, fo
     series = ResultInstance(SR_CLASS_UID, "SR", form.role, series_number, "Measurements")
     dataset = head(quantified, profile, identity, series)
     description = phrases(form.language).text("series_measurements", claim=claim(quantified, form.language))
-    dataset.SeriesDescription = clean_text(description, LONG_STRING)
+    for_whom = " [viewer tools]" if form.tool else ""
+    dataset.SeriesDescription = clean_text(f"{description}{for_whom}", LONG_STRING)
     dataset.CompletionFlag = "COMPLETE"
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.PreliminaryFlag = "PRELIMINARY"
@@ -194,7 +199,7 @@ def _items(
     yield _image_library(quantified)
     if quantified.lesions:  # row 6; without lesions row 12 stands alone
         groups = (
-            measurement_group(assessed, lesion, identity, form.seg_form, form.language)
+            measurement_group(assessed, lesion, identity, form.seg_form, form.language, form.tool)
             for lesion in quantified.lesions
         )
         yield container(Relation.CONTAINS, codes.IMAGING_MEASUREMENTS, groups)

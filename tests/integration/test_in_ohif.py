@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from app.demo.phantom import PhantomSpec, write_phantom
 from app.run import ExitCode, run
-from app.settings import Result, Settings
+from app.settings import Settings
 from tests.servers import Orthanc, wait_until
 from tests.viewer.browser import Browser
 from tests.viewer.ohif import Camera, Ohif
@@ -29,7 +29,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PICTURES = Path(__file__).resolve().parents[2] / "build" / "viewer"
 """Screenshots; git ignores the folder."""
-RESULTS: tuple[Result, ...] = ("sr", "regions", "key_images", "rtstruct", "pdf", "parametric_map")
+RESULTS = ["seg", "sr", "regions", "key_images", "rtstruct", "pdf", "parametric_map"]
+JOB = {
+    "schema_version": "1",
+    "destinations": [
+        {"name": "all", "results": RESULTS},
+        {"name": "tools", "results": ["sr"], "sr_region": "tool"},
+    ],
+}
 COLOURED = 40
 """Levels between a pixel's strongest and weakest channel: the PET itself is grey."""
 
@@ -60,9 +67,10 @@ class Shown:
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     folder = tmp_path_factory.mktemp("ohif")
     write_phantom(folder / "study", PhantomSpec())
+    (folder / "study" / "job.json").write_text(json.dumps(JOB))
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("HOLOSCAN_MODEL_PATH", raising=False)  # the model that ships
-        code, _ = run(folder / "study", folder / "results", Settings(device="cpu", results=RESULTS))
+        code, _ = run(folder / "study", folder / "results", Settings(device="cpu"))
     assert code == ExitCode.COMPLETED
     files = sorted((folder / "study").glob("*.dcm")) + sorted((folder / "results").glob("*.dcm"))
     with (
@@ -210,7 +218,7 @@ def settled(look: Callable[[], NDArray[np.bool_]], what: str) -> NDArray[np.bool
 
 def test_the_report_shows_each_lesions_contour_volume_and_uptake(shown: Shown) -> None:
     ohif = shown.open()
-    report = shown.read("sr.dcm")
+    report = shown.read("sr-image.dcm")
     ohif.double_click(report.SeriesDescription)
     for lesion, group in zip(shown.lesions(), groups_of(report), strict=True):
         region = next(item for item in group.ContentSequence if item.ValueType == "SCOORD")
@@ -227,6 +235,17 @@ def test_the_report_shows_each_lesions_contour_volume_and_uptake(shown: Shown) -
         ohif.picture(f"sr-{lesion['number']}")
         ohif.next_measurement()
     assert not [error for error in ohif.browser.errors() if "TypeError" in error]
+
+
+def test_a_report_for_the_viewers_tools_becomes_measurements_of_its_panel(shown: Shown) -> None:
+    report = shown.read("sr-tool.dcm")
+    ohif = shown.open()
+    ohif.double_click(report.SeriesDescription)
+    ohif.press("Yes")
+    ohif.click("[data-cy=trackedMeasurements-btn]")
+    names = {lesion["tracking_identifier"] for lesion in shown.lesions()}
+    wait_until(lambda: names <= set(ohif.text().splitlines()), 30, f"{names} in the panel", 0.3)
+    ohif.picture("sr-tool")
 
 
 def groups_of(report: pydicom.Dataset) -> list[pydicom.Dataset]:

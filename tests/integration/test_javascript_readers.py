@@ -54,7 +54,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         ct_spacing_mm=(6.0, 6.0, 6.0),
     )
     write_phantom(folder / "study", spec)
-    code, _ = run(folder / "study", folder / "results", Settings(device="cpu", results=("sr", "rtstruct")))
+    destinations = [
+        {"name": "viewer", "results": ["seg", "sr", "rtstruct"]},
+        {"name": "tools", "results": ["sr"], "sr_region": "tool"},
+    ]
+    job = {"schema_version": "1", "destinations": destinations}
+    (folder / "study" / "job.json").write_text(json.dumps(job))
+    code, _ = run(folder / "study", folder / "results", Settings(device="cpu"))
     assert code == ExitCode.COMPLETED
     pet = (path for path in sorted((folder / "study").glob("*.dcm")) if _modality(path) == "PT")
     return Study(tuple(pet), folder / "results")
@@ -98,7 +104,7 @@ def _frames(seg: pydicom.Dataset) -> list[tuple[int, str, Any]]:
 
 
 def test_the_reports_groups_and_numbers_are_read(study: Study) -> None:
-    found = study.read("sr.dcm")
+    found = study.read("sr-image.dcm")
     lesions = study.results_json()["lesions"]
     assert len(found["groups"]) == len(lesions)
     for group, lesion in zip(found["groups"], lesions, strict=True):
@@ -111,7 +117,7 @@ def test_the_reports_groups_and_numbers_are_read(study: Study) -> None:
         highest = next(value for key, value in numbers.items() if key[0] == "126401" and "56851009" in key)
         assert volume == pytest.approx(lesion["volume_ml"])
         assert highest == pytest.approx(lesion["suv_max_g_ml"])
-    report = pydicom.dcmread(study.results / "sr.dcm")
+    report = pydicom.dcmread(study.results / "sr-image.dcm")
     points = [[len(region.GraphicData) // 2 for region in regions] for regions in _regions(report)]
     assert [group["contours"] for group in found["groups"]] == points
     assert all(points)
@@ -128,13 +134,10 @@ def _regions(report: pydicom.Dataset) -> list[list[pydicom.Dataset]]:
     ]
 
 
-def test_no_group_of_the_report_becomes_a_tool_of_the_viewer(study: Study) -> None:
-    """Cornerstone3D's adapter goes through every group without an error and takes none for its own.
-
-    It would need its own tracking identifier and the region within the group's first number
-    (docs/conformance.md).
-    """
-    assert study.read("sr.dcm")["tools"] == []
+def test_groups_become_tools_of_the_viewer_only_in_the_form_for_it(study: Study) -> None:
+    """Cornerstone3D's adapter goes through every group without an error."""
+    assert study.read("sr-image.dcm")["tools"] == []
+    assert study.read("sr-tool.dcm")["tools"] == ["PlanarFreehandROI"]
 
 
 def test_the_structure_sets_contours_are_read(study: Study) -> None:

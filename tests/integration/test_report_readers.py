@@ -21,6 +21,7 @@ OF_UTF_8 = "W: The VR checker does not support this Specific Character Set: ISO_
 FORMS = {
     **{f"image {each}": Destination("x", language=each) for each in Language},
     **{f"segment {each}": Destination("x", SrRegion.SEGMENT, language=each) for each in Language},
+    "tool": Destination("x", SrRegion.TOOL),
     "segment fractional": Destination("x", SrRegion.SEGMENT, seg_form=SegForm.FRACTIONAL),
 }
 LABEL_MAP = Destination("x", SrRegion.SEGMENT, seg_form=SegForm.LABELMAP)

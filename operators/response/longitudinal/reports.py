@@ -33,7 +33,7 @@ from operators.reading.frames import (
 from operators.response.longitudinal.outline import fill, polygon_of
 from operators.study.attributes import items, number, numbers, text
 from operators.volume.pixels import DECODER_ERRORS
-from operators.words import clean_text
+from operators.words import TOOL_PREFIX, clean_text
 
 SEGMENTATION_VOXELS = 2**29
 """Of a segmentation that names lesions; larger ones are not read."""
@@ -203,7 +203,7 @@ def _group(children: Sequence[Dataset], planes: Planes) -> _Group:
     for child in children[:MOST_ITEMS]:
         match text(child, "ValueType"):
             case "TEXT" if _concept(child) == TRACKING_IDENTIFIER:
-                group.identifier = text(child, "TextValue")
+                group.identifier = text(child, "TextValue").removeprefix(TOOL_PREFIX)
             case "UIDREF" if _concept(child) == TRACKING_UID:
                 group.uid = text(child, "UID")
             case "SCOORD":

@@ -25,6 +25,7 @@ from operators.results.former import OURS
 from operators.results.identity import identify
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
+from operators.words import TOOL_PREFIX
 from tests.operators.results.conftest import assess
 
 BOTH = Job(destinations=(Destination("viewer"), Destination("tools", SrRegion.SEGMENT)))
@@ -63,7 +64,9 @@ def test_every_lesion_has_its_group_with_its_numbers(make, profile, tmp_path, re
     assert len(groups) == 2
     for lesion, group in zip(quantified.lesions, groups, strict=True):
         tracking = identity.names[lesion.number]
-        assert (group.tracking_identifier, group.tracking_uid) == (tracking.identifier, tracking.uid)
+        prefix = TOOL_PREFIX if region is SrRegion.TOOL else ""
+        assert group.tracking_identifier == prefix + tracking.identifier
+        assert group.tracking_uid == tracking.uid
         assert group.finding_type.value == "TM001"
         expected = {
             ("126401", "56851009"): lesion.suv_max,
@@ -76,6 +79,14 @@ def test_every_lesion_has_its_group_with_its_numbers(make, profile, tmp_path, re
             ("126033", None): lesion.tlg_g,
             ("81827009", "56851009"): lesion.longest_diameter_mm,
         }
+        if region is SrRegion.TOOL:
+            z = lesion.suv_max_index[0] - lesion.box[0].start
+            pixel_mm2 = np.prod(quantified.segmented.volumes.pet.geometry.spacing_mm[1:])
+            expected["42798000", None] = lesion.mask[z].sum() * pixel_mm2
+            expected["56851009", None] = lesion.suv_max
+            area = next(item for item in group[0].ContentSequence if item.ValueType == "NUM")
+            assert area.ConceptNameCodeSequence[0].CodeValue == "42798000"
+            assert area.ContentSequence[0].ValueType == "SCOORD", "the tool draws the first number's region"
         assert numbers(group) == pytest.approx(expected, rel=1e-12)
 
 
@@ -364,12 +375,14 @@ def test_every_form_is_an_instance_in_a_series_of_its_own(make, profile, tmp_pat
     ]
     assert "sr-segment-labelmap.dcm" in names
     assert "sr-segment-fractional-es.dcm" in names
-    assert len(files) == 4 * 4, "image regions, or one of three SEGs; in four languages"
+    assert len(files) == 5 * 4, (
+        "image regions, with tools or without, or one of three SEGs; in four languages"
+    )
     for attribute in ("SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber"):
         assert len({report[attribute].value for report in reports}) == len(files)
     numbers_of_series = [int(report.SeriesNumber) for report in reports]
     first = profile.series_number(16)
-    assert numbers_of_series == [9302, 9303, *range(first, first + 14)]
+    assert numbers_of_series == [9302, 9303, *range(first, first + 18)]
     assert all(OURS.fullmatch(name) for name in names)
     [image] = [file for file in files if file.path.name == "sr-image.dcm"]
     assert image.destination == "image-binary-en, image-labelmap-en, image-fractional-en"
