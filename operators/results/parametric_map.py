@@ -2,8 +2,9 @@
 
 Floating point pixels of 32 bits, which are the probabilities themselves: OHIF 3.13, with which this was
 tried, expects 32 bits and shows 16-bit integers, half as large, in wrong colours. Orthanc stores and returns
-the map but does not decode it. Every plane of the PET has a frame, in the order of the SEG's frames: viewers
-lay the map over the PET frame by frame.
+the map but does not decode it. Every plane of the PET has a frame, in ascending order along row direction x
+column direction: OHIF lays frame after frame over its volume in that order, whatever places they state, so
+that in the order of the SEG's frames the map stood on its head.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def write_parametric_map(assessed: Assessed, profile: ResultProfile, folder: Pat
         return ()
     identity = identify(assessed, profile)
     pet = quantified.segmented.volumes.pet
-    planes = range(pet.geometry.shape[0] - 1, -1, -1)
+    planes = range(pet.geometry.shape[0])
     pixels = Pixels(
         FLOAT_BITS, FLOAT_BITS // 8 * quality.probability.size, _stored(quality.probability, planes)
     )

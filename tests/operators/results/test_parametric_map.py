@@ -61,14 +61,14 @@ def test_highdicom_reads_probabilities_where_they_lie(make, profile, axes, tmp_p
         assert read.array[tuple(at)] == expected
 
 
-def test_frames_go_against_z_as_the_segs(make, profile, tmp_path):
+def test_frames_ascend_for_viewers_that_lay_them_in_their_order(make, profile, tmp_path):
     quantified = built(make)
     dataset, _ = written(quantified, profile, tmp_path)
     heights = [
         float(groups.PlanePositionSequence[0].ImagePositionPatient[2])
         for groups in dataset.PerFrameFunctionalGroupsSequence
     ]
-    assert heights == sorted(heights, reverse=True)
+    assert heights == sorted(heights)
     indices = [
         g.FrameContentSequence[0].DimensionIndexValues for g in dataset.PerFrameFunctionalGroupsSequence
     ]
