@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import platform
@@ -9,6 +10,7 @@ import resource
 from enum import IntEnum
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from app.models.folder import models_folder
@@ -181,12 +183,26 @@ def segmentation_site(settings: Settings, models: Path | None = None) -> Segment
 
 
 def prepare_holoscan() -> None:
-    """Give Holoscan its stack and keep its log to errors, before it is imported."""
+    """Give Holoscan its stack and the CUDA runtime, and keep its log to errors, before it is imported."""
     os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "ERROR")
+    _load_cuda_runtime()
     soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     enough = soft == resource.RLIM_INFINITY or soft >= STACK_BYTES
     if not enough and (hard == resource.RLIM_INFINITY or hard >= STACK_BYTES):
         resource.setrlimit(resource.RLIMIT_STACK, (STACK_BYTES, hard))
+
+
+def _load_cuda_runtime() -> None:
+    """Load the CUDA runtime that is installed beside us: Holoscan links it, and few machines have one."""
+    try:
+        found = find_spec("nvidia.cu13")
+    except ModuleNotFoundError:
+        return
+    for place in (found.submodule_search_locations or ()) if found is not None else ():
+        library = Path(place) / "lib" / "libcudart.so.13"
+        if library.is_file():
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+            return
 
 
 def software_versions() -> dict[str, str]:

@@ -16,11 +16,12 @@ import sys
 import tempfile
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pydicom
 
 from app.demo.phantom import PhantomSpec, write_phantom
+from app.settings import Result
 from tests.benchmarks import load, networks, queue_cost
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -107,6 +108,39 @@ def by_operator(folder: Path, repeats: int) -> None:
     print(f"| whole run, graph included | {wall:.3f} | {peak:.0f} ({imports:.0f} are imports) |")
 
 
+def everything(cache: Path, repeats: int) -> None:
+    """Print what every kind of result of 100 lesions costs, each beside binary SEG and SR alone."""
+    folder = cache / "lesions100"
+    if not folder.is_dir():
+        part = folder.with_suffix(".part")
+        shape, ct_shape = (350, 200, 200), (350, 256, 256)
+        write_phantom(
+            part,
+            PhantomSpec(shape=shape, spacing_mm=(3.0, 3.5, 3.5), ct_shape=ct_shape, n_lesions=100, seed=1),
+        )
+        part.rename(folder)
+    kinds = ",".join(("seg", *(kind for kind in get_args(Result) if kind != "pictures")))
+    pairs = []
+    for turn in range(repeats + 1):
+        plain, full = (measure("our_chain", str(folder), results) for results in ("seg,sr", kinds))
+        if turn:
+            pairs.append((plain, full))
+    print("\n### 100 lesions, everything on\n")
+    print("| | SEG and SR | every kind | ratio (median of pairs) |\n|---|---|---|---|")
+    _row("writing, s", pairs, writing_s, "{:.2f}")
+    _row("whole run, s", pairs, lambda record: record["wall_s"], "{:.2f}")
+    _row("peak memory, MiB", pairs, lambda record: record["peak_mib"], "{:.0f}")
+    for name in pairs[0][1]["timings_s"]:
+        wall = statistics.median(full["timings_s"][name] for _, full in pairs)
+        print(f"| {name}, s | | {wall:.2f} | |")
+
+
+def writing_s(record: dict[str, Any]) -> float:
+    """Time of all that is written."""
+    before = {"load", "select", "volume", "segment", "quantify", "respond"}
+    return float(sum(wall for name, wall in record["timings_s"].items() if name not in before))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
@@ -122,6 +156,7 @@ def main() -> None:
     print(f"pydicom {pydicom.__version__}; PET {shape}, CT {ct_shape} (z, y, x), {arguments.repeats} repeats")
     side_by_side(study(arguments.cache, shape, ct_shape, ct=False), arguments.repeats)
     by_operator(study(arguments.cache, shape, ct_shape, ct=True), arguments.repeats)
+    everything(arguments.cache, min(arguments.repeats, 3))
     queue_cost.own_cost(1000)
     queue_cost.two_workers(40, 0.5)
     load.run()
