@@ -122,7 +122,10 @@ def everything(cache: Path, repeats: int) -> None:
     kinds = ",".join(("seg", *(kind for kind in get_args(Result) if kind != "pictures")))
     pairs = []
     for turn in range(repeats + 1):
-        plain, full = (measure("our_chain", str(folder), results) for results in ("seg,sr", kinds))
+        plain, full = (
+            measure("our_chain", str(folder), results, str(REPOSITORY / "models"))
+            for results in ("seg,sr", kinds)
+        )
         if turn:
             pairs.append((plain, full))
     print("\n### 100 lesions, everything on\n")

@@ -1,7 +1,7 @@
-"""theramap on one folder: ``python -m tests.benchmarks.our_chain FOLDER OUT RESULTS``.
+"""theramap on one folder: ``python -m tests.benchmarks.our_chain FOLDER OUT RESULTS [MODELS]``.
 
-RESULTS is ``seg`` or ``seg,sr,pictures``. Prints one line of JSON: wall time of the run, memory, and
-the time and peak of each operator.
+RESULTS is ``seg`` or ``seg,sr,pictures``; without MODELS, thresholds segment. Prints one line of JSON: wall
+time of the run, memory, and the time and peak of each operator.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ import app.application  # noqa: F401  the bare imports, before the clock starts
 
 def main() -> None:
     folder, output, results = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    models = Path(sys.argv[4]) if len(sys.argv) > 4 else None
     settings = Settings.model_validate(
         {"results": [name for name in results.split(",") if name != "seg"], "device": "cpu"}
     )
     imports_mib = peak_memory_mib()
     start = time.perf_counter()
-    code, trace = run(folder, output, settings)
+    code, trace = run(folder, output, settings, models=models)
     wall_s = time.perf_counter() - start
     record = {
         "code": int(code),
