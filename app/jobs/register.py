@@ -17,7 +17,7 @@ from pydicom.errors import InvalidDicomError
 
 from app.jobs.records.new import NewResult
 from app.jobs.tables import JobState
-from operators.results.manifest import FILE_NAME
+from operators.results.manifest import FILE_NAME, SCHEMA_VERSION
 from operators.results.sr import SR_CLASS_UID
 
 _SEGMENTATIONS: Final = frozenset({uid.SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"})
@@ -130,6 +130,11 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
         manifest: Mapping[str, Any] = json.loads(path.read_bytes())
     except ValueError as error:
         raise _invalid(f"{FILE_NAME} is not JSON") from error
+    if isinstance(manifest, dict) and manifest.get("schema_version") == "1.3":
+        # computed before an upgrade: the one before differs in what it lacks
+        manifest = {**manifest, "schema_version": SCHEMA_VERSION}
+        if manifest.get("status") == "completed":
+            manifest["reading"] = None
     if not _validator().is_valid(manifest):
         raise _invalid(f"{FILE_NAME} is not what its schema says")
     return manifest

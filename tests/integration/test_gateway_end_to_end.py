@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -199,7 +200,51 @@ def test_a_study_comes_back_as_seg_and_sr_committed_and_late_images_replace_them
     # What came back is bit for bit what was computed, and these come back to us without a third revision.
     hospital.wait_for_routing({new_seg, new_sr, rejection})
     assert len(hospital.ledger.jobs.in_state()) == 2
+
+    # A reader edits the segmentation in the PACS: it is measured, and its report supersedes.
+    edited = _edited(hospital.dataset(new_seg), tmp_path)
+    hospital.push([edited])
+    third = hospital.wait_for_revision(3)
+    (read_sr,) = hospital.in_pacs("SR") - {sr, new_sr}
+    (read_seg,) = hospital.in_pacs("SEG") - {seg, new_seg} - _uids([edited])
+    report, measured = hospital.dataset(read_sr), hospital.dataset(read_seg)
+    assert _evidence(report.PredecessorDocumentsSequence) == {new_sr}
+    assert "Edited by a reader" in str(report)
+    before, after = pydicom.dcmread(edited), measured
+    assert after.NumberOfFrames == before.NumberOfFrames
+    assert [one.TrackingUID for one in after.SegmentSequence] == [before.SegmentSequence[0].TrackingUID]
+    assert after.pixel_array.sum() == before.pixel_array.sum()
+    _assert_committed(hospital, third.id)
+    (reading,) = hospital.ledger.readings.since()
+    assert (reading.job_id, reading.kind) == (third.id, "edited_segmentation")
+
+    # Neither the edit nor what came of it makes a fourth revision when the PACS sends it back.
+    hospital.wait_for_routing({read_sr, read_seg})
+    assert len(hospital.ledger.jobs.in_state()) == 3
     _assert_no_identity_in_log(hospital)
+
+
+def _edited(seg: Dataset, folder: Path) -> Path:
+    """Our segmentation as an editor stores it anew: of the first lesion alone, its last frames taken away."""
+    frames = [
+        place
+        for place, group in enumerate(seg.PerFrameFunctionalGroupsSequence)
+        if group.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 1
+    ]
+    kept = frames[: max(1, len(frames) * 2 // 3)]
+    pixels = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)[kept]
+    groups = [seg.PerFrameFunctionalGroupsSequence[place] for place in kept]
+    seg.SegmentSequence, seg.PerFrameFunctionalGroupsSequence = seg.SegmentSequence[:1], groups
+    seg.SegmentSequence[0].SegmentAlgorithmType = "SEMIAUTOMATIC"
+    seg.NumberOfFrames = len(kept)
+    seg.PixelData = np.packbits(pixels.ravel(), bitorder="little").tobytes()
+    seg.PixelData += bytes(len(seg.PixelData) % 2)
+    seg.SOPInstanceUID = seg.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    seg.SeriesInstanceUID, seg.SeriesDescription = generate_uid(), "Edited"
+    seg.Manufacturer, seg.ManufacturerModelName = "Somebody else", "Editor"
+    path = folder / "edited.dcm"
+    seg.save_as(path, enforce_file_format=True)
+    return path
 
 
 def _assert_committed(hospital: Hospital, job: str) -> None:

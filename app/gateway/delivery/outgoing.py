@@ -72,18 +72,37 @@ def query_via(remote: Remote) -> Literal["dimse", "dicomweb"]:
 
 
 def wanted(rows: Sequence[Row[Any]], remote: Remote) -> list[Row[Any]]:
-    """Return the results that a destination gets: by kind, and of several forms the one that it wants."""
-    forms: dict[str, set[str]] = {}
-    for row in rows:
-        forms.setdefault(row.kind, set()).add(row.form)
-    form, kinds = form_of(remote), set(remote.results)
-    if "sr" in kinds and remote.sr_region == "segment":
-        kinds.add("seg")  # what the report points at
-    return [
-        row
-        for row in rows
-        if row.kind in kinds and (len(forms[row.kind]) < 2 or form in row.form.split(", "))
-    ]
+    """Return the results that a destination gets: by kind, and of several forms the one that it wants.
+
+    Raises
+    ------
+    ForAPersonError
+        A kind that it wants was written, but not in its form: its settings have changed since. It is never
+        passed over in silence, and a form with more of the patient burned in is never sent in its place.
+    """
+    found = []
+    for kind in kinds_of(remote):
+        written = [row for row in rows if row.kind == kind]
+        right = [row for row in written if _is_in_form(row, remote)]
+        if written and not right:
+            raise ForAPersonError(
+                "FORM_NOT_WRITTEN",
+                f"The results hold no {kind} in the form that {remote.name} wants now: run the study again.",
+            )
+        found += right
+    return found
+
+
+def kinds_of(remote: Remote) -> tuple[str, ...]:
+    """Return the kinds of results that a destination gets."""
+    points = "sr" in remote.results and remote.sr_region == "segment"  # its report points at the SEG
+    return tuple(dict.fromkeys((*(("seg",) if points else ()), *remote.results)))
+
+
+def _is_in_form(row: Row[Any], remote: Remote) -> bool:
+    """Whether a result is in a destination's form; it once was that of the report alone, by its region."""
+    forms = row.form.split(", ")
+    return form_of(remote) in forms or bool({"", "default", str(remote.sr_region)} & set(forms))
 
 
 def prepare(order: Order) -> Outgoing | None:
@@ -121,8 +140,8 @@ def require_current(rows: Sequence[Row[Any]]) -> None:
 
 
 def _rejection(order: Order) -> Outgoing | None:
-    rows = wanted(order.ledger.results.of_job(order.job.id), order.remote)
-    rows = [row for row in rows if row.withdrawn]
+    # Of every kind and form: what was sent was by the settings of then.
+    rows = [row for row in order.ledger.results.of_job(order.job.id) if row.withdrawn]
     # A revision may have come to the very same results as the one that it replaces.
     current = order.ledger.results.still_current(row.sop_instance_uid for row in rows)
     rows = [row for row in rows if row.sop_instance_uid not in current]

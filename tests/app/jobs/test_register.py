@@ -60,6 +60,13 @@ def test_models_that_removed_uptake_or_predicted_can_be_recalled_too(tmp_path: P
     assert {one.model for one in results} == {f"ours@{'a' * 64} spread@{'c' * 64}"}
 
 
+def test_results_that_were_computed_before_an_upgrade_are_registered(tmp_path: Path) -> None:
+    content = completed(STUDY, [write_result(tmp_path, "seg", STUDY, b"")]) | {"schema_version": "1.3"}
+    del content["reading"]
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    assert [one.kind for one in read_outcome(tmp_path, STUDY).results] == ["seg"]
+
+
 def test_results_that_are_not_of_the_schema_are_refused(tmp_path: Path) -> None:
     content = completed(STUDY, [])
     del content["organs"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.gateway.delivery.outgoing import wanted
+from app.gateway.delivery.outgoing import ForAPersonError, wanted
 from app.gateway.settings import Remote
 from app.jobs.jobfile import form_of
 
@@ -52,3 +52,20 @@ def test_a_form_that_several_share_goes_to_each_of_them() -> None:
         row("sr", "binary-segment-en-none"),
     ]
     assert [one.kind for one in wanted(shared, remote(sr_region="segment"))] == ["seg", "sr"]
+
+
+def test_results_of_the_former_version_are_sent_by_the_region_of_the_report() -> None:
+    former = [row("seg", ""), row("sr", "image"), row("sr", "segment")]
+    found = wanted(former, remote(sr_region="segment"))
+    assert [(one.kind, one.form) for one in found] == [("seg", ""), ("sr", "segment")]
+
+
+def test_without_any_destination_in_the_job_the_default_form_is_for_all() -> None:
+    assert len(wanted([row("seg", "default"), row("sr", "default")], remote(language="fr"))) == 2
+
+
+@pytest.mark.parametrize("change", [{"language": "fr"}, {"burned_in": "name"}, {"seg_form": "labelmap"}])
+def test_a_form_that_was_not_written_is_for_a_person_and_no_other_takes_its_place(change) -> None:
+    with pytest.raises(ForAPersonError, match="FORM_NOT_WRITTEN"):
+        wanted([row("seg", PLAIN), row("sr", PLAIN)], remote(**change))
+    assert wanted([row("rtstruct", PLAIN)], remote(**change)) == []
