@@ -45,6 +45,10 @@ class Words:
         """What the outlined regions may be called."""
         return self.say("claim_uptake" if claim is Claim.UPTAKE else "claim_lesion")
 
+    def own(self, english: str) -> str:
+        """What another step says, such as an organ's name, in the language where that has it."""
+        return phrases(self.language).translated(english.replace("_", " "))
+
     def number(self, value: float, decimals: int) -> str:
         """A number as the language writes it."""
         return phrases(self.language).number(value, decimals)

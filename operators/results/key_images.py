@@ -13,6 +13,7 @@ from pydicom.sr.coding import Code
 from operators.domain import (
     Assessed,
     BurnedIn,
+    Claim,
     Destination,
     Language,
     ResultFile,
@@ -39,12 +40,11 @@ from operators.results.summary_frames import summary_frames
 MIP: Final = Code("113078", "DCM", "Maximum intensity projection")
 REFORMATTED: Final = Code("113072", "DCM", "Multiplanar reformatting")
 
-_PLACES: Final = {"mip": 1, "lesions": 2, "summary": 3, "grey": 3, "key-objects": 4}
-"""Of the form that most want; see :meth:`~operators.domain.ResultProfile.series_number`."""
+_PLACES: Final = {"mip": 1, "lesions": 2, "summary": 3, "key-objects": 4, "grey": 11}
+"""Of the form that most want; see :meth:`~operators.domain.ResultProfile.series_number`. A series each."""
 
 _TITLES: Final = {
     "mip": "Rotating MIP",
-    "lesions": "PET/CT of each lesion",
     "summary": "References, removed, course",
     "grey": "MIP in grey",
     "key-objects": "Key images",
@@ -160,10 +160,18 @@ class _Maker:
         role = f"key_images/{what}" if not self.form.name else f"key_images/{what}/{self.form.name}"
         place = _PLACES[what]
         if self.form.name:
-            place += _OTHER_PLACES + self.form.place * len(_PLACES)
+            place = _OTHER_PLACES + self.form.place * len(_PLACES) + list(_PLACES).index(what)
         number = self.profile.series_number(place)
-        instance = ResultInstance(sop_class_uid, modality, role, number, _TITLES[what])
+        instance = ResultInstance(sop_class_uid, modality, role, number, self._title(what))
         return head(self.assessed.quantified, self.profile, self.identity, instance)
+
+    def _title(self, what: str) -> str:
+        """Of the series: of lesions only where they may be called so, and of a CT only with one."""
+        if what != "lesions":
+            return _TITLES[what]
+        segmented = self.assessed.quantified.segmented
+        scans = "PET" if segmented.volumes.ct is None else "PET/CT"
+        return f"{scans} of each {'lesion' if segmented.claim is Claim.LESION else 'region'}"
 
     def _path(self, stem: str) -> Path:
         return self.folder / file_name(stem, ".dcm", self.form.name, self.forms)
@@ -214,8 +222,6 @@ class _Maker:
             f"{len(shown)} of {len(quantified.lesions)} regions, the hottest first: PET, "
             f"SUVbw 0 to {SUV_WINDOW:g} g/ml{on_ct}.",
             derivation=REFORMATTED,
-            pixel_mm=lesion_frames.PIXEL_MM,
-            orientation=("L", "P"),
             burned_in=bool(words.identity),
         )
 

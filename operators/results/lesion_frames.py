@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from operators.domain import Instance, Lesion, Quantified, TrackedName, Volume
+from operators.quantification.sites import IN_ORGAN_FROM
 from operators.results.captions import (
     WARNING_RGB,
     Words,
@@ -20,6 +21,7 @@ from operators.results.captions import (
     draw_scale,
     font,
     shortened,
+    width_of,
 )
 from operators.results.contours import outlines
 from operators.results.mip_frames import Projections, anterior, short_names
@@ -198,8 +200,10 @@ def _draw_outline(
     if (longest.max(axis=0) < 0).any() or (longest.min(axis=0) > PANEL_PX).any():
         return
     across, down = longest[longest[:, 0].argmax()].tolist()
-    place = (min(max(across + 4, 2), PANEL_PX - 26), min(max(down - 8, 2), PANEL_PX - 18))
-    draw_label(draw, place, labels[lesion.number], colour_of(lesion), halo, size=13)
+    label = labels[lesion.number]
+    room = PANEL_PX - max(26, width_of(label, 13, bold=True) + 4)
+    place = (min(max(across + 4, 2), room), min(max(down - 8, 2), PANEL_PX - 18))
+    draw_label(draw, place, label, colour_of(lesion), halo, size=13)
 
 
 def _pet_at(pet: Volume, shown: _Slice) -> NDArray[np.float64]:
@@ -288,7 +292,7 @@ def _write_numbers(
     )
     top += 22
     lines = [
-        *([lesion.site.anatomy.name.replace("_", " ")] if lesion.site is not None else []),
+        *_place(lesion, words),
         f"{words.say('volume')} {words.volume_ml(lesion.volume_ml)} ml",
         f"SUVmax {words.number(lesion.suv_max, 2)} g/ml",
         f"SUVmean {words.number(lesion.suv_mean, 2)} g/ml",
@@ -299,6 +303,12 @@ def _write_numbers(
         top += _LINE_PX
     for at, line in enumerate(_wrapped(words.claim(quantified.segmented.claim), 11, room)[:2]):
         draw.text((left, top + 3 + at * 14), line, fill=(90, 90, 90), font=font(11))
+
+
+def _place(lesion: Lesion, words: Words) -> list[str]:
+    """The organ that a lesion lies in; none that it is only near, as :func:`.codes.place_of`."""
+    site = lesion.site
+    return [] if site is None or site.overlap < IN_ORGAN_FROM else [words.own(site.anatomy.name)]
 
 
 def _wrapped(text: str, size: int, room_px: int) -> list[str]:

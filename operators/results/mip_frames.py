@@ -39,6 +39,7 @@ _WIDTH_PX: Final = 400
 _LEAST_WIDTH_PX: Final = 300
 _LEAST_PIXEL_MM: Final = 0.8
 _LINE_PX: Final = 15
+_NAME_LENGTH: Final = 16
 _RULER_MM: Final = 100
 _SIDES: Final = {0: "front", 90: "left", 180: "back", 270: "right"}
 _TURN_SEEN: Final = math.sin(math.radians(22.5))
@@ -81,7 +82,7 @@ class Projections:
     def size_px(self) -> tuple[int, int]:
         """Width and height of the projection alone."""
         width_mm = self.table.bins * self.table.bin_mm
-        return round(width_mm / self.pixel_mm), round(self.table.height_mm / self.pixel_mm)
+        return max(1, round(width_mm / self.pixel_mm)), max(1, round(self.table.height_mm / self.pixel_mm))
 
 
 def project(quantified: Quantified, names: Mapping[int, TrackedName]) -> Projections:
@@ -108,17 +109,36 @@ def project(quantified: Quantified, names: Mapping[int, TrackedName]) -> Project
 
 
 def short_names(names: Mapping[int, TrackedName]) -> dict[int, str]:
-    """By lesion: the number in a name such as ``Lesion 3`` where no other has it, else the name."""
+    """By lesion: the number in a name such as ``Lesion 3`` where no other has it, else the name.
+
+    Names are cut to :data:`_NAME_LENGTH` characters; where two are alike then, the later ends in ``~2`` and
+    so on.
+    """
     short = {number: _short(name) for number, name in names.items()}
     times = Counter(short.values())
-    return {
-        number: text if times[text] == 1 else names[number].identifier[:16] for number, text in short.items()
-    }
+    return _told_apart(
+        {
+            number: text if times[text] == 1 else names[number].identifier[:_NAME_LENGTH]
+            for number, text in short.items()
+        }
+    )
+
+
+def _told_apart(texts: Mapping[int, str]) -> dict[int, str]:
+    given: dict[int, str] = {}
+    taken = set(texts.values())
+    for number, text in sorted(texts.items()):
+        chosen, count = text, 1
+        while chosen in given.values() or (count > 1 and chosen in taken):
+            count += 1
+            chosen = f"{text[: _NAME_LENGTH - len(f'~{count}')]}~{count}"
+        given[number] = chosen
+    return given
 
 
 def _short(name: TrackedName) -> str:
     noun, _, number = name.identifier.partition(" ")
-    return number if noun in {"Lesion", "Uptake"} and number.isdecimal() else name.identifier[:16]
+    return number if noun in {"Lesion", "Uptake"} and number.isdecimal() else name.identifier[:_NAME_LENGTH]
 
 
 def _shadows(lesions: Sequence[Lesion], table: Turntable, angle: int) -> Iterator[_Shadow]:

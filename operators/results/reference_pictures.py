@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from operators.domain import Geometry, ReferenceRegion, Volume, Volumes
-from operators.results.captions import Words, font, mark_sides, width_of
+from operators.results.captions import Words, font, mark_sides, shortened, width_of
 from operators.results.contours import outlines
 from operators.results.pictures import View, enlarged, plane, view_along
 from operators.segmentation.organs.references import region_mask
@@ -23,6 +23,7 @@ SUV_WINDOWS: Final = 2.0
 
 _HEIGHT_PX: Final = 260
 _CAPTIONED_HEIGHT_PX: Final = 380
+_MOST_TEXT_PX: Final = 1000
 _LINE_PX: Final = 18
 _GAP_PX: Final = 6
 _COLOUR: Final = (0, 150, 60)
@@ -75,6 +76,8 @@ def _row(pet: Volume, region: ReferenceRegion, words: Words | None) -> Image.Ima
         for panel in panels:
             mark_sides(panel)
     lines = [_caption(region)] if words is None else _captions(region, words)
+    if words is not None:
+        lines = [shortened(line, 11, _MOST_TEXT_PX) for line in lines]
     letters = ImageFont.load_default(11) if words is None else font(11)
     width = sum(panel.width for panel in panels) + _GAP_PX
     if words is not None:
@@ -91,7 +94,7 @@ def _row(pet: Volume, region: ReferenceRegion, words: Words | None) -> Image.Ima
 
 def _captions(region: ReferenceRegion, words: Words) -> list[str]:
     """What region it is, its numbers, and the scale in which it is shown."""
-    name = words.say(region.name) if region.name in _NAMES else region.name.replace("_", " ")
+    name = words.say(region.name) if region.name in _NAMES else words.own(region.name)
     numbers = f"{words.number(region.suv_mean, 2)} ± {words.number(region.suv_sd, 2)} g/ml"
     facts = [f"{name}: SUVmean {numbers}"]
     if region.volume_ml is not None:

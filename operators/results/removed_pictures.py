@@ -27,7 +27,7 @@ from operators.results.pictures import (
 )
 from operators.segmentation.components import find_components
 
-_HEIGHT_PX: Final = 560
+_LARGEST_SIDE_PX: Final = 560
 _GAP_PX: Final = 8
 _LINE_PX: Final = 16
 _DASH_PX: Final = 4.0
@@ -59,7 +59,8 @@ def draw_removed(segmented: Segmented, words: Words | None = None) -> NDArray[np
     segmented : Segmented
     words : Words, optional
         The language of the legend, with which the scale and the sides are named as well and the picture's
-        frame says that nobody has verified it; plain English without. Organs' names are English.
+        frame says that nobody has verified it; plain English without. Organs' names are in it where it has
+        them, else English.
 
     Returns
     -------
@@ -76,7 +77,9 @@ def draw_removed(segmented: Segmented, words: Words | None = None) -> NDArray[np
         (_KEPT, list(_regions(segmented.mask))),
         (_UNCERTAIN, [(region.box, region.mask) for region in segmented.uncertain]),
     ]
-    panels = [_panel(pet, layers, view_along(pet.geometry, axis)) for axis in (1, 0)]
+    views = [view_along(pet.geometry, axis) for axis in (1, 0)]
+    pixel_mm = _pixel_mm(pet, views)
+    panels = [_panel(pet, layers, view, pixel_mm) for view in views]
     if words is not None:
         mark_sides(panels[0], "R", "L")
         mark_sides(panels[1], "A", "P")
@@ -112,12 +115,21 @@ def _legend(segmented: Segmented, words: Words | None) -> Iterator[tuple[_Style 
     for style in (_KEPT, *([_UNCERTAIN] if segmented.uncertain else []), _REMOVED):
         yield style, style.title if words is None else words.say(style.key)
     for organ, volume_ml in volumes_ml.items():
-        yield None, f"{organ}: {f'{volume_ml:.1f}' if words is None else words.volume_ml(volume_ml)} ml"
+        if words is None:
+            yield None, f"{organ}: {volume_ml:.1f} ml"
+        else:
+            yield None, f"{words.own(organ)}: {words.volume_ml(volume_ml)} ml"
 
 
-def _panel(pet: Volume, layers: Iterable[_Layer], view: View) -> Image.Image:
+def _pixel_mm(pet: Volume, views: Iterable[View]) -> float:
+    """Side of all panels' pixels, by the largest side: a few slices of a wide field stay a small picture."""
+    shape = pet.geometry.shape
+    sides_mm = [(shape[view.rows] * view.row_mm, shape[view.columns] * view.column_mm) for view in views]
+    return max(max(sides) for sides in sides_mm) / _LARGEST_SIDE_PX
+
+
+def _panel(pet: Volume, layers: Iterable[_Layer], view: View, pixel_mm: float) -> Image.Image:
     grey = inverted_grey(view.arrange(maximum_projection(pet, view.through)))
-    pixel_mm = len(grey) * view.row_mm / _HEIGHT_PX
     panel = enlarged(grey, view, pixel_mm).convert("RGB")
     draw = ImageDraw.Draw(panel)
     scale = np.array([view.column_mm, view.row_mm]) / pixel_mm

@@ -51,10 +51,6 @@ class Capture:
     """What each frame shows; or:"""
     angles: Sequence[float] = ()
     """The viewer's place about the patient, degrees, of each frame."""
-    pixel_mm: float | None = None
-    """Where one length holds in the whole of the pictures."""
-    orientation: tuple[str, str] | None = None
-    """Where rows and columns go (PS3.3 C.7.6.1.1.1), where it is so in each frame."""
     burned_in: bool = False
     """Whether the pixels say who the patient is."""
 
@@ -85,7 +81,7 @@ def _put_image(dataset: Dataset, capture: Capture) -> None:
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.Laterality = ""  # of the series: type 2C, and the pictures are of both sides
-    dataset.PatientOrientation = list(capture.orientation) if capture.orientation is not None else ""
+    dataset.PatientOrientation = ""  # type 2C: a picture has parts of several scales and directions
     dataset.DerivationDescription = clean_text(capture.description, 1024)
     dataset.BurnedInAnnotation = "YES" if capture.burned_in else "NO"
     dataset.Rows, dataset.Columns = first.shape[:2]
@@ -99,8 +95,6 @@ def _put_image(dataset: Dataset, capture: Capture) -> None:
         dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
     dataset.BitsAllocated = dataset.BitsStored = 8
     dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    if capture.pixel_mm is not None:
-        dataset.PixelSpacing = decimals((capture.pixel_mm, capture.pixel_mm))
     _put_compression(dataset, capture)
 
 

@@ -186,5 +186,5 @@ def _remark(point: TimePoint, words: Words) -> str | None:
     if point.withheld is not None:
         when = _when(point, words)
         when = when if words.dated or point.days is None else words.say("day", value=when)
-        return f"× {when}: {words.say('withheld')}. {point.withheld}"
+        return f"× {when}: {words.say('withheld')}. {words.own(point.withheld)}"
     return words.say("time_unknown") if point.days is None else None

@@ -9,7 +9,17 @@ import pydicom
 import pytest
 from PIL import Image, ImageDraw
 
-from operators.domain import BurnedIn, Claim, Destination, Job, Language, ResultKind, TimePoint, TrackedName
+from operators.domain import (
+    Anatomy,
+    BurnedIn,
+    Claim,
+    Destination,
+    Job,
+    Language,
+    ResultKind,
+    TimePoint,
+    TrackedName,
+)
 from operators.results.captions import can_draw, font, words_of
 from operators.results.key_images import write_key_images
 from operators.results.lesion_frames import MOST_LESIONS, PANEL_PX, PIXEL_MM
@@ -126,8 +136,8 @@ def test_grey_projection_is_the_front_and_the_left_without_colour(written):
 
 def test_a_lesion_is_outlined_in_its_slice_to_scale(written, make):
     image = written()[LESIONS]
-    assert [float(mm) for mm in image.PixelSpacing] == [PIXEL_MM, PIXEL_MM]
-    assert list(image.PatientOrientation) == ["L", "P"]
+    assert "PixelSpacing" not in image  # the small projection beside the slice has another scale
+    assert not image.PatientOrientation
     assert list(image.FrameLabelVector) == ["Uptake 1", "Uptake 2"]
     for lesion, frame, rgb in zip(make(**BODY).lesions, image.pixel_array, PALETTE_RGB, strict=False):
         panel = frame[:PANEL_PX, : PANEL_PX - 60]
@@ -352,3 +362,66 @@ def test_lesions_are_labelled_by_number_unless_two_have_it():
     assert short_names({**names, 4: TrackedName("Uptake 7", "1.3")}) == {
         1: "Lesion 7", 2: "2", 3: "Left lung", 4: "Uptake 7",
     }  # fmt: skip
+
+
+def test_names_that_are_alike_once_cut_are_told_apart():
+    given = ("Left upper lobe apical", "Left upper lobe anterior", "Left upper lobe basal", "Left upper lo~2")
+    names = {number: TrackedName(text, "1.2") for number, text in enumerate(given, 1)}
+    assert short_names(names) == {
+        1: "Left upper lobe ", 2: "Left upper lob~2", 3: "Left upper lob~3", 4: "Left upper lo~2",
+    }  # fmt: skip
+
+
+def test_a_lesion_has_the_name_of_its_earlier_study_in_each_picture(make, profile, tmp_path):
+    assessed = assess(make(job=JOB, **BODY))
+    pictures = []
+    for number in (1, 7):
+        names = {1: TrackedName(f"Lesion {number}", "1.2.7"), 2: TrackedName("Lesion 3", "1.2.3")}
+        write_key_images(replace(assessed, names=names), profile, tmp_path)
+        files = [pydicom.dcmread(tmp_path / name) for name in (MIP, GREY, LESIONS)]
+        assert [label.split()[-1] for label in files[2].FrameLabelVector] == [str(number), "3"]
+        pictures.append([file.pixel_array[0] for file in files])
+    assert all((one != other).any() for one, other in zip(*pictures, strict=True))
+
+
+def test_few_slices_of_a_wide_field_give_frames_of_the_usual_size(written):
+    few = {"shape": (4, 100, 100), "centres": ((2, 30, 35), (2, 60, 70))}
+    for slice_mm in (2.0, 0.1):
+        files = written(f"{slice_mm}", with_models=True, spacing_mm=(slice_mm, 7.0, 7.0), **few)
+        for name in (MIP, GREY, LESIONS, SUMMARY):
+            assert max(files[name].pixel_array.shape[1:3]) <= 2048, name
+
+
+@pytest.mark.parametrize(
+    ("changes", "title"),
+    [
+        ({}, "PET of each region: uptake above threshold"),
+        ({"with_ct": True, "claim": Claim.LESION}, "PET/CT of each lesion: lesion"),
+    ],
+)
+def test_a_series_is_called_what_may_be_said_of_it(written, changes, title):
+    assert written(**changes)[LESIONS].SeriesDescription == title
+
+
+def test_each_series_has_a_number_of_its_own(written):
+    viewer = JOB.destinations[0]
+    others = [
+        replace(viewer, name=f"{language}-{burned_in}", language=language, burned_in=burned_in)
+        for language in Language
+        for burned_in in BurnedIn
+    ]
+    files = written(job=Job(destinations=(viewer, *others)), with_models=True).values()
+    numbers = {int(file.SeriesNumber) for file in files}
+    assert len(numbers) == len({file.SeriesInstanceUID for file in files}) == len(files)
+
+
+def test_an_organ_is_named_where_the_lesion_lies_in_it(make, profile, tmp_path):
+    german = replace(JOB.destinations[0], language=Language.GERMAN)
+    quantified = make(job=Job(destinations=(german,)), with_models=True, **BODY)
+    site = replace(quantified.lesions[0].site, anatomy=Anatomy("liver", None))
+    near, within = replace(site, overlap=0.19), replace(site, overlap=0.2)
+    for found, seen in ((near, False), (within, True)):
+        lesions = tuple(replace(lesion, site=found) for lesion in quantified.lesions)
+        changed = replace(quantified, lesions=lesions)
+        write_key_images(assess(changed), profile, tmp_path)
+        assert contains(pydicom.dcmread(tmp_path / LESIONS).pixel_array[0], "Leber", 12) is seen

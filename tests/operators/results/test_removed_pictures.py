@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from operators.domain import Algorithm, Claim, RemovedUptake, Segmented, UncertainRegion
+from operators.domain import Algorithm, Claim, Language, RemovedUptake, Segmented, UncertainRegion
+from operators.results.captions import Words
 from operators.results.removed_pictures import draw_removed
 from tests.operators.conftest import build_volume, build_volumes
+from tests.operators.results.test_key_images import contains
 
 KEPT, UNCERTAIN, REMOVED = (200, 30, 30), (215, 120, 0), (0, 90, 200)
 SHAPE = (40, 20, 30)
@@ -70,3 +72,30 @@ def test_where_nothing_was_removed_there_is_no_picture(segmented):
 
 def test_the_same_input_gives_the_same_picture(segmented):
     assert np.array_equal(draw_removed(segmented), draw_removed(segmented))
+
+
+@pytest.mark.parametrize("words", [None, Words(Language.GERMAN)])
+def test_few_slices_of_a_wide_field_give_a_picture_of_the_usual_size(segmented, words):
+    stored = np.zeros((4, 200, 200), np.int16)
+    brain = (slice(0, 2), slice(50, 60), slice(50, 60))
+    wide = replace(
+        segmented,
+        volumes=build_volumes(build_volume(stored, spacing_mm=(2.0, 3.5, 3.5))),
+        mask=np.zeros(stored.shape, bool),
+        removed=(RemovedUptake("brain", brain, np.ones((2, 10, 10), bool), 4.9, 12.0),),
+        uncertain=(),
+    )
+    picture = draw_removed(wide, words)
+    assert picture.shape[1] == 2 * 560 + 8  # 700 mm each
+    assert picture.shape[0] < 200
+    columns = places(picture, REMOVED)
+    columns = columns[columns[:, 0] < 6][:, 1]
+    assert columns.min() == pytest.approx(50 * 3.5 / 700 * 560, abs=3)
+
+
+def test_organs_are_named_in_the_language(segmented):
+    english, german = (
+        draw_removed(segmented, Words(language)) for language in (Language.ENGLISH, Language.GERMAN)
+    )
+    assert contains(german, "Gehirn: 25,6 ml", 11)
+    assert contains(english, "brain: 25.6 ml", 11)

@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from operators.domain import Language, TimePoint
-from operators.results.captions import Words, font
+from operators.results.captions import Words, font, shortened
+from operators.results.language import phrases
 from operators.results.trend_picture import draw_trend, round_up
 
 BLUE, RED = (0, 90, 170), (180, 0, 0)
@@ -66,6 +67,16 @@ def test_a_withheld_study_is_a_cross_with_its_reason_and_breaks_the_line():
     assert crosses.mean() == pytest.approx(middle, abs=1)
     reason = "× day −100: withheld. Physiological uptake was not removed."
     assert contains(picture, reason, 11, (130, 130, 130))
+
+
+def test_a_reason_that_has_a_phrase_is_in_the_language():
+    english, german = (
+        phrases(each).text("own_withheld_not_removed") for each in (Language.ENGLISH, Language.GERMAN)
+    )
+    words = Words(Language.GERMAN)
+    picture = draw_trend([point(100, 0.0, english), point(0, 50.0)], words)
+    remark = shortened(f"× Tag −100: zurückgehalten. {german}", 11, 640 - 12)
+    assert contains(picture, remark, 11, (130, 130, 130))
 
 
 def test_a_study_of_unknown_time_is_named_and_not_placed():
