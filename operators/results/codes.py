@@ -33,7 +33,7 @@ PRIVATE_DEFINITIONS: Final[dict[Code, str]] = {
     ),
     Code("TM004", PRIVATE_SCHEME, "Total lesion uptake"): (
         "The product of mean SUVbw and volume of a region, for tracers other than FDG, whose uptake is not "
-        "glycolysis."
+        "glycolysis, and for regions of uptake that need not be lesions."
     ),
     Code("TM005", PRIVATE_SCHEME, "SUVbw local intensity peak"): (
         "Measurement: mean SUVbw of the voxels whose centres lie within 6.2035 mm of the hottest voxel of "

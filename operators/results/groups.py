@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.sr.coding import Code
 
 from operators.domain import Assessed, Language, Lesion, Quantified, Scale, SegForm, Volume
 from operators.quantification.scales import PERCIST
@@ -30,6 +31,7 @@ from operators.results.source import grid_of, plane_reference, reference
 from operators.results.summary import Statement, judged
 from operators.results.summary_response import of_lesion
 from operators.results.tracking import parameters_of
+from operators.results.values import uptake_of
 from operators.words import TOOL_PREFIX, clean_text
 
 
@@ -81,7 +83,7 @@ def measurement_group(
         *_finding_site(lesion),
         *_algorithm(quantified),
         *(_tool_measurement(lesion, quantified.segmented.volumes.pet, tracking.identifier) if tool else ()),
-        *_measurements(lesion, quantified.selection.tracer.protocol),
+        *_measurements(lesion, uptake_of(quantified)),
         *_scaled(lesion, quantified.scales),
         *_ratios(lesion),
         *_judged(assessed, lesion, language),
@@ -199,14 +201,13 @@ def _algorithm(quantified: Quantified) -> Iterator[bytes]:
     yield code(modifier, codes.ALGORITHM_FAMILY, codes.family_of(algorithm))
 
 
-def _measurements(lesion: Lesion, tracer: str) -> Iterator[bytes]:
+def _measurements(lesion: Lesion, uptake: Code) -> Iterator[bytes]:
     """The lesion's numbers (TID 1419); what could not be computed is absent.
 
     In an order that reads well where a viewer shows only the first five, and only by their concepts.
     """
     suv = (codes.SUVBW, codes.GRAMS_PER_ML_SUVBW)
     confidence = None if lesion.confidence is None else 100 * lesion.confidence
-    uptake = codes.TOTAL_LESION_GLYCOLYSIS if tracer == "fdg" else codes.TOTAL_LESION_UPTAKE
     rows = (
         (*suv, lesion.suv_max, codes.MAXIMUM, codes.SUVBW_METHOD),
         # A name of its own: readers that pass over methods would take it for the peak above.

@@ -30,8 +30,8 @@ from operators.results.files import write_atomically
 from operators.results.forms import file_name, forms
 from operators.results.identity import Identity, identify
 from operators.results.language import phrases
-from operators.results.summary import impression, status
-from operators.results.values import Value, lesion_values, rounded, total_values
+from operators.results.summary import impression, status, totals
+from operators.results.values import Value, lesion_values, rounded, total_values, uptake_of
 from operators.results.whose import Whose, whose
 from operators.words import clean_text
 
@@ -227,28 +227,28 @@ def _rows(assessed: Assessed, owner: Whose, identity: Identity, language: Langua
     yield _Row("TX", _coded(codes.IMPRESSION), "", _text(impression(quantified, language)))
     yield _Row("CE", _coded(codes.CLAIM), "", _coded(claim))
     for lesion in quantified.lesions:
-        yield from _lesion(lesion, claim, identity, quantified.selection.tracer.protocol)
+        yield from _lesion(lesion, claim, identity, uptake_of(quantified))
     if quantified.withheld is not None:
-        why = (f"Withheld: {quantified.withheld}",)
+        # The totals in words are then why there are none.
+        why = (totals(quantified, language),)
         yield _Row("TX", _coded(codes.TOTALS), "", "", status=NO_RESULT, notes=why)
     else:
-        for value in total_values(quantified.totals, quantified.selection.tracer.protocol):
+        for value in total_values(quantified.totals, uptake_of(quantified)):
             yield _number(value, "T")
-    for finding in assessed.findings:
+    for finding in summary_response.findings(assessed):
         yield _finding(finding, language)
     for number, each in enumerate(summary_response.spoken(assessed.predictions), 1):
         yield _prediction(each, f"P{number}", language)
     for number, follow_up in enumerate(assessed.follow_ups, 1):
-        yield _Row(
-            "TX", _coded(codes.CHANGE), f"C{number}", _text(summary_response.change(follow_up, language))
-        )
+        change = summary_response.change(quantified, follow_up, language)
+        yield _Row("TX", _coded(codes.CHANGE), f"C{number}", _text(change))
     if assessed.trend:
         yield _Row("TX", _coded(codes.TREND), "", _text(summary_response.course(assessed.trend, language)))
     for number, note in enumerate(assessed.all_notes, 1):
         yield _Row("TX", _coded(codes.QUALITY_NOTE), f"N{number}", _text(f"{note.code}: {note.sentence}"))
 
 
-def _lesion(lesion: Lesion, claim: Code, identity: Identity, tracer: str) -> Iterator[_Row]:
+def _lesion(lesion: Lesion, claim: Code, identity: Identity, uptake: Code) -> Iterator[_Row]:
     tracking, sub_id = identity.names[lesion.number], str(lesion.number)
     uncertain = () if lesion.uncertain is None else (lesion.uncertain,)
     yield _Row("CE", _coded(codes.FINDING), sub_id, _coded(claim), notes=uncertain)
@@ -260,7 +260,7 @@ def _lesion(lesion: Lesion, claim: Code, identity: Identity, tracer: str) -> Ite
         yield _Row("CE", _coded(codes.FINDING_SITE), sub_id, _coded(organ))
         if side is not None:
             yield _Row("CE", _coded(codes.LATERALITY), sub_id, _coded(side))
-    for value in lesion_values(lesion, tracer):
+    for value in lesion_values(lesion, uptake):
         yield _number(value, sub_id)
 
 

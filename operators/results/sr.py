@@ -29,6 +29,7 @@ from operators.domain import (
     SrRegion,
     SupersededResult,
 )
+from operators.response.known import other_patient
 from operators.results import codes
 from operators.results.content import (
     Relation,
@@ -261,11 +262,12 @@ def _evidence(quantified: Quantified, identity: Identity, form: ReportForm) -> b
 
 
 def _other_evidence(assessed: Assessed) -> Iterator[bytes]:
-    """The PETs of the priors that the study was compared with (PS3.3 C.17.2.3)."""
+    """The PETs of the patient's priors that the study was compared with (PS3.3 C.17.2.3)."""
     current = assessed.quantified.selection.case.study.study_instance_uid
     studies = {
         follow_up.prior.selection.case.study.study_instance_uid: follow_up.prior
         for follow_up in assessed.follow_ups
+        if other_patient(assessed.quantified, follow_up.prior) is None
     }
     priors = [
         _study(study, [_series_of(prior.selection.pet.series_instance_uid, _pet_instances(prior))])

@@ -25,6 +25,7 @@ from operators.results import codes, summary_response
 from operators.results.language import Phrases, phrases
 from operators.results.summary_reading import difference
 from operators.results.tracking import parameters_of
+from operators.results.values import uptake_of
 
 RESEARCH_ONLY: Final = phrases(Language.ENGLISH).text("research_only")
 
@@ -95,7 +96,7 @@ def _meant(assessed: Assessed, language: Language) -> Iterator[Statement]:
         grounds = said.text("indeterminate_findings", titles=titles, reason=reason)
         yield Statement(codes.RULE_FINDING, codes.INDETERMINATE, (Statement(codes.GROUNDS, grounds),))
     for follow_up in assessed.follow_ups:
-        yield Statement(codes.CHANGE, summary_response.change(follow_up, language))
+        yield Statement(codes.CHANGE, summary_response.change(assessed.quantified, follow_up, language))
     if assessed.trend:
         yield Statement(codes.TREND, summary_response.course(assessed.trend, language))
     for prediction in summary_response.spoken(assessed.predictions):
@@ -248,12 +249,10 @@ def _numbers(quantified: Quantified) -> Iterator[Statement]:
     if quantified.withheld is not None or not quantified.lesions:
         return
     sums = quantified.totals
-    is_fdg = quantified.selection.tracer.protocol == "fdg"
-    uptake = codes.TOTAL_LESION_GLYCOLYSIS if is_fdg else codes.TOTAL_LESION_UPTAKE
     rows = (
         (codes.NUMBER_OF_LESIONS, codes.NO_UNITS, sums.count, None),
         (codes.METABOLIC_VOLUME, codes.CUBIC_CENTIMETRE, sums.volume_ml, codes.TOTAL),
-        (uptake, codes.GRAM, sums.tlg_g, codes.TOTAL),
+        (uptake_of(quantified), codes.GRAM, sums.tlg_g, codes.TOTAL),
         (codes.SUVBW, codes.GRAMS_PER_ML_SUVBW, sums.suv_max, codes.MAXIMUM),
         (codes.SUVBW, codes.GRAMS_PER_ML_SUVBW, sums.suv_mean, codes.MEAN),
     )

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from operators.domain import Assessed, Contribution, Fact, Finding, FollowUp, Language, Prediction, TimePoint
+from operators.domain import (
+    Assessed,
+    Contribution,
+    Fact,
+    Fate,
+    Finding,
+    FollowUp,
+    Language,
+    Prediction,
+    Quantified,
+    TimePoint,
+)
+from operators.response.known import other_patient
 from operators.results.language import Phrases, phrases
 
 MOST_CONTRIBUTIONS = 6
@@ -31,17 +44,28 @@ def grounds(finding: Finding, language: Language = Language.ENGLISH) -> str:
     )
 
 
-def change(follow_up: FollowUp, language: Language = Language.ENGLISH) -> str:
-    """A prior study in words: when, how it was registered, what became of the lesions."""
+def change(current: Quantified, follow_up: FollowUp, language: Language = Language.ENGLISH) -> str:
+    """A prior study in words: when, how it was registered, what became of the lesions.
+
+    Parameters
+    ----------
+    current : Quantified
+        The study that the prior stands beside.
+    follow_up : FollowUp
+        Of a study with another tracer it is said which, and a lesion that only one of the two shows is then
+        neither new nor resolved. Of another patient's study nothing but that is said.
+    language : Language
+        Of the program's own phrases.
+    """
     said = phrases(language)
-    time, registration = follow_up.time, follow_up.registration
-    fates = Counter(str(each.fate) for each in follow_up.correspondences)
-    lesions = (
-        said.text(f"fate_{fate.replace(' ', '_')}", count=count) for fate, count in sorted(fates.items())
-    )
-    days = follow_up.days
+    if other_patient(current, follow_up.prior) is not None:
+        return said.text("change_other_patient")
+    time, registration, days = follow_up.time, follow_up.registration, follow_up.days
+    is_same = _is_same_tracer(current, follow_up.prior)
+    tracer = {} if is_same else {"tracer": follow_up.prior.selection.protocol.title}
     return said.text(
-        "change",
+        "change" if is_same else "change_tracer",
+        **tracer,
         uid=follow_up.prior.selection.case.study.study_instance_uid,
         when=said.text("change_unknown_time")
         if time is None
@@ -50,10 +74,27 @@ def change(follow_up: FollowUp, language: Language = Language.ENGLISH) -> str:
         registration=said.text("change_accepted" if registration.accepted else "change_rejected"),
         method=registration.method,
         reason=registration.reason,
-        lesions=", ".join(lesions) or said.text("change_none_compared"),
-        totals=_volumes(follow_up, said),
+        lesions=", ".join(_fates(current, follow_up, said)) or said.text("change_none_compared"),
+        totals=_volumes(follow_up.prior, is_same, said),
         notes="".join(f" {note.sentence}" for note in follow_up.notes),
     )
+
+
+def _is_same_tracer(current: Quantified, prior: Quantified) -> bool:
+    return prior.selection.protocol.name == current.selection.protocol.name
+
+
+def _fates(current: Quantified, follow_up: FollowUp, said: Phrases) -> Iterator[str]:
+    """How many lesions became what."""
+    counted = Counter(each.fate for each in follow_up.correspondences)
+    seen_in = {Fate.NEW: current, Fate.RESOLVED: follow_up.prior}
+    is_same = _is_same_tracer(current, follow_up.prior)
+    for fate, count in sorted(counted.items()):
+        if fate in seen_in and not is_same:
+            tracer = seen_in[fate].selection.protocol.title
+            yield said.text("fate_one_tracer", count=count, tracer=tracer)
+        else:
+            yield said.text(f"fate_{fate.value.replace(' ', '_')}", count=count)
 
 
 def course(points: Sequence[TimePoint], language: Language = Language.ENGLISH) -> str:
@@ -69,12 +110,14 @@ def _burden(point: TimePoint, said: Phrases) -> str:
     return said.text("trend_point", when=when, count=point.lesion_count, volume=volume)
 
 
-def _volumes(follow_up: FollowUp, said: Phrases) -> str:
-    prior = follow_up.prior
+def _volumes(prior: Quantified, is_same: bool, said: Phrases) -> str:
+    """The prior's totals, as its tracer's where that is another."""
+    key = "change_totals" if is_same else "change_tracer_totals"
+    tracer = {} if is_same else {"tracer": prior.selection.protocol.title}
     if prior.withheld is not None:
-        return said.text("change_totals_withheld", reason=said.translated(prior.withheld))
+        return said.text(f"{key}_withheld", reason=said.translated(prior.withheld), **tracer)
     volume = said.number(prior.totals.volume_ml, 2)
-    return said.text("change_totals", count=prior.totals.count, volume=volume)
+    return said.text(key, count=prior.totals.count, volume=volume, **tracer)
 
 
 def prediction(each: Prediction, language: Language = Language.ENGLISH) -> str:
@@ -137,11 +180,23 @@ def _stated(fact: Fact) -> str:
     return f"{fact.name.replace('_', ' ')} {value}{unit}{source}"
 
 
+def findings(assessed: Assessed) -> Iterator[Finding]:
+    """All findings; those beside another patient's study name it not, nor what is odd about it."""
+    strangers = {
+        each.prior.selection.case.study.study_instance_uid
+        for each in assessed.follow_ups
+        if other_patient(assessed.quantified, each.prior) is not None
+    }
+    for finding in assessed.findings:
+        is_strange = finding.compared_with in strangers
+        yield replace(finding, compared_with=None, warnings=()) if is_strange else finding
+
+
 def of_the_study(assessed: Assessed) -> Iterator[Finding]:
     """The findings of the whole study, in the order of their rules."""
-    return (finding for finding in assessed.findings if finding.lesion is None)
+    return (finding for finding in findings(assessed) if finding.lesion is None)
 
 
 def of_lesion(assessed: Assessed, number: int) -> Iterator[Finding]:
     """The findings of one lesion."""
-    return (finding for finding in assessed.findings if finding.lesion == number)
+    return (finding for finding in findings(assessed) if finding.lesion == number)

@@ -14,7 +14,7 @@ from typing import Final
 
 from pydicom.sr.coding import Code
 
-from operators.domain import Lesion, Totals
+from operators.domain import Claim, Lesion, Quantified, Totals
 from operators.results import codes
 
 PER_METRE: Final = Code("/m", "UCUM", "per metre")
@@ -49,15 +49,15 @@ class Value:
         return "" if self.unit.value == "1" else self.unit.value.partition("{")[0]
 
 
-def lesion_values(lesion: Lesion, tracer: str) -> tuple[Value, ...]:
+def lesion_values(lesion: Lesion, uptake: Code) -> tuple[Value, ...]:
     """The numbers of a lesion.
 
     Parameters
     ----------
     lesion : Lesion
         The lesion.
-    tracer : str
-        Name of the protocol: uptake times volume is glycolysis for ``fdg`` alone.
+    uptake : Code
+        What uptake times volume is, see :func:`uptake_of`.
 
     Returns
     -------
@@ -71,16 +71,16 @@ def lesion_values(lesion: Lesion, tracer: str) -> tuple[Value, ...]:
         ("SUVpeak", lesion.suv_peak_global, codes.GRAMS_PER_ML_SUVBW, codes.SUVBW, codes.PEAK),
         ("SUVpeak, local", lesion.suv_peak_local, codes.GRAMS_PER_ML_SUVBW, codes.SUVBW_LOCAL_PEAK, None),
         ("Metabolic volume", lesion.volume_ml, codes.CUBIC_CENTIMETRE, codes.METABOLIC_VOLUME, None),
-        (_uptake(tracer).meaning, lesion.tlg_g, codes.GRAM, _uptake(tracer), None),
+        (uptake.meaning, lesion.tlg_g, codes.GRAM, uptake, None),
         ("Longest diameter", lesion.longest_diameter_mm, codes.MILLIMETRE, codes.DIAMETER, codes.MAXIMUM),
         ("Certainty of finding", confidence, codes.PERCENT, codes.CERTAINTY_OF_FINDING, None),
     )
     return tuple(_finite(rows))
 
 
-def total_values(totals: Totals, tracer: str) -> tuple[Value, ...]:
+def total_values(totals: Totals, uptake: Code) -> tuple[Value, ...]:
     """The numbers over all lesions; parameters and units are those of :func:`lesion_values`."""
-    uptake, volume_unit = _uptake(tracer), codes.CUBIC_CENTIMETRE
+    volume_unit = codes.CUBIC_CENTIMETRE
     rows = (
         ("Number of lesions", float(totals.count), codes.NO_UNITS, codes.NUMBER_OF_LESIONS, None),
         ("Total metabolic volume", totals.volume_ml, volume_unit, codes.METABOLIC_VOLUME, codes.TOTAL),
@@ -99,8 +99,11 @@ def rounded(value: float) -> float:
     return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
 
 
-def _uptake(tracer: str) -> Code:
-    return codes.TOTAL_LESION_GLYCOLYSIS if tracer == "fdg" else codes.TOTAL_LESION_UPTAKE
+def uptake_of(quantified: Quantified) -> Code:
+    """What uptake times volume is: glycolysis for lesions in FDG alone, not for regions that need not be."""
+    is_fdg = quantified.selection.tracer.protocol == "fdg"
+    is_glycolysis = is_fdg and quantified.segmented.claim is Claim.LESION
+    return codes.TOTAL_LESION_GLYCOLYSIS if is_glycolysis else codes.TOTAL_LESION_UPTAKE
 
 
 def _finite(rows: tuple[tuple[str, float | None, Code, Code, Code | None], ...]) -> Iterator[Value]:

@@ -205,7 +205,8 @@ def test_dcmqi_reads_the_reports_numbers(tmp_path, with_models):
         assert found["126401", "373098007"] == pytest.approx(lesion.suv_mean)
         assert found["126401", "126031"] == pytest.approx(lesion.suv_peak_global)
         assert found["126032", None] == pytest.approx(lesion.volume_ml)
-        assert found["126033", None] == pytest.approx(lesion.tlg_g)
+        is_lesion = quantified.segmented.claim is Claim.LESION
+        assert found["126033" if is_lesion else "TM004", None] == pytest.approx(lesion.tlg_g)
         assert found.get(("111012", None), 0) == pytest.approx(100 * (lesion.confidence or 0))
 
 
@@ -221,7 +222,8 @@ def test_dsrdump_reads_the_reports_numbers(tmp_path):
 def test_coding_agrees_with_dcmqis_own_pet_report(tmp_path, unpacked):
     """The example codes the same concepts (in the older SNOMED RT identifiers where those were current)."""
     example = pydicom.dcmread(next(unpacked("dcmqi_seg_sr_example.tar.xz").rglob("sr.dcm")))
-    ours = pydicom.dcmread(write_srs(assess(build(job=BOTH)), PROFILE, tmp_path)[1].path)
+    quantified = build(job=BOTH, claim=Claim.LESION)
+    ours = pydicom.dcmread(write_srs(assess(quantified), PROFILE, tmp_path)[1].path)
 
     def concepts(item):
         for child in item.get("ContentSequence", ()):

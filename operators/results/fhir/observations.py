@@ -21,7 +21,8 @@ from operators.results.fhir.elements import (
     said,
     uid_identifier,
 )
-from operators.results.values import lesion_values, rounded, total_values
+from operators.results.summary import totals
+from operators.results.values import lesion_values, rounded, total_values, uptake_of
 
 SELECTION: Final = "selection"
 
@@ -49,7 +50,7 @@ def observations(context: Context, algorithm: str, software: str) -> Iterator[En
         role = f"lesion/{lesion.number}"
         yield context.uid(role), _lesion(context, lesion, role, algorithm)
     yield context.uid("totals"), _totals(context, algorithm)
-    for number, finding in enumerate(assessed.findings):
+    for number, finding in enumerate(summary_response.findings(assessed)):
         role = f"finding/{number}"
         yield context.uid(role), _finding(context, finding, role, software)
     for number, each in enumerate(summary_response.spoken(assessed.predictions)):
@@ -64,10 +65,9 @@ def _lesion(context: Context, lesion: Lesion, role: str, device: str) -> Json:
     """A lesion with its numbers as components (the guide's Imaging Measurement Group in one resource)."""
     quantified = context.quantified
     tracking = context.identity.names[lesion.number]
-    tracer = quantified.selection.tracer.protocol
     components: list[Json] = [
         {"code": concept_of(value), "valueQuantity": quantity(value)}
-        for value in lesion_values(lesion, tracer)
+        for value in lesion_values(lesion, uptake_of(quantified))
     ]
     place = codes.place_of(lesion)
     where: Json = {}
@@ -102,7 +102,7 @@ def _derived_from(context: Context, lesion: Lesion) -> Json:
     if sop_class := str(hottest.header.get("SOPClassUID", "")):
         instance["sopClass"] = {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{sop_class}"}
     if pet.frames is not None:
-        instance["subset"] = [str(pet.frames[lesion.suv_max_index[0]] + 1)]
+        instance["subset"] = [str(pet.frames[lesion.suv_max_index[0]])]
     series: Json = {
         "resourceType": "ImagingSelection",
         "id": SELECTION,
@@ -127,12 +127,11 @@ def _totals(context: Context, device: str) -> Json:
     code = concept(codes.TOTALS)
     study: Json = {"derivedFrom": [imaging_study(context.whose)]}
     if quantified.withheld is not None:
-        study["dataAbsentReason"] = absent(f"Withheld: {quantified.withheld}")
+        study["dataAbsentReason"] = absent(totals(quantified, context.language))
         return observation(context, "totals", code, device, **study)
-    tracer = quantified.selection.tracer.protocol
     components = [
         {"code": concept_of(value), "valueQuantity": quantity(value)}
-        for value in total_values(quantified.totals, tracer)
+        for value in total_values(quantified.totals, uptake_of(quantified))
     ]
     return observation(context, "totals", code, device, **study, component=components)
 
@@ -186,7 +185,8 @@ def _prediction(context: Context, each: Prediction, role: str, device: str) -> J
 def _statements(assessed: Assessed, language: Language) -> Iterator[tuple[str, Code, str]]:
     """What is said in words: change since each prior, the course, what was told, and every note."""
     for number, follow_up in enumerate(assessed.follow_ups):
-        yield f"change/{number}", codes.CHANGE, summary_response.change(follow_up, language)
+        change = summary_response.change(assessed.quantified, follow_up, language)
+        yield f"change/{number}", codes.CHANGE, change
     if assessed.trend:
         yield "trend", codes.TREND, summary_response.course(assessed.trend, language)
     if told := summary_response.stated(assessed.clinical):

@@ -364,6 +364,38 @@ def assess(quantified: Quantified) -> Assessed:
     )  # fmt: skip
 
 
+def of_other_tracer(quantified: Quantified) -> Quantified:
+    """The same as if it had been made with PSMA, in a study of its own."""
+    selection = quantified.selection
+    study = replace(selection.case.study, study_instance_uid="1.2.3.77")
+    protocol = replace(selection.protocol, name="psma", title="PSMA ligand")
+    selection = replace(selection, protocol=protocol, case=replace(selection.case, study=study))
+    volumes = replace(quantified.segmented.volumes, selection=selection)
+    return replace(quantified, segmented=replace(quantified.segmented, volumes=volumes))
+
+
+def of_other_patient(quantified: Quantified) -> Quantified:
+    """The same as if it were another patient's, in a study of its own."""
+    selection = quantified.selection
+    study = replace(selection.case.study, study_instance_uid="1.2.3.88", patient_key="somebody else")
+    selection = replace(selection, case=replace(selection.case, study=study))
+    volumes = replace(quantified.segmented.volumes, selection=selection)
+    return replace(quantified, segmented=replace(quantified.segmented, volumes=volumes))
+
+
+def beside(quantified: Quantified, prior: Quantified) -> Assessed:
+    """An assessment with one prior, whose correspondences are of every kind that counts."""
+    assessed = assess(quantified)
+    correspondences = (
+        Correspondence(Fate.MATCHED, (1,), (1,), 0.8, 2.0),
+        Correspondence(Fate.NEW, (), (2,)),
+        Correspondence(Fate.RESOLVED, (2,), ()),
+        Correspondence(Fate.RESOLVED, (3,), ()),
+    )
+    follow_up = replace(assessed.follow_ups[0], prior=prior, correspondences=correspondences)
+    return replace(assessed, follow_ups=(follow_up,))
+
+
 @pytest.fixture
 def make() -> Callable[..., Quantified]:
     """The builder."""

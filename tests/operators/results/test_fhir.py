@@ -3,17 +3,20 @@
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from io import BytesIO
 from xml.etree.ElementTree import fromstring
 
 import pytest
 from fhir.resources.bundle import Bundle as BundleR5
 from fhir.resources.R4B.bundle import Bundle as BundleR4B
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from operators.domain import Assessed, Claim, Destination, Job, Language, Note, ResultKind
 from operators.results.fhir import withdrawal, write_fhir
 from operators.results.identity import identify
-from tests.operators.results.conftest import assess
+from operators.results.source import plane_reference
+from tests.operators.results.conftest import assess, beside, of_other_patient, of_other_tracer
 
 ZONED = datetime(2024, 1, 5, 11, 0, tzinfo=timezone(timedelta(hours=1)))
 HOSTILE = 'x|^~\\&<script>"\x0b\r\nMSH|\u202e\ud800 ' + "y" * 40
@@ -132,7 +135,45 @@ def test_lesion_states_numbers_tracking_place_and_source(make, profile, written)
     selection = found["contained"][0]
     assert selection["seriesUid"] == "1.2.3.2"
     assert selection["instance"][0]["uid"] == f"1.2.3.5.{lesion.suv_max_index[0] + 1}"
+    assert "subset" not in selection["instance"][0]
     assert selection["instance"][0]["imageRegion3D"][0]["coordinate"] == list(lesion.suv_max_lps_mm)
+
+
+def test_hottest_voxel_is_in_the_frame_that_the_structured_report_names(make, written):
+    quantified = make(claim=Claim.LESION, multiframe=True)
+    lesion = quantified.lesions[0]
+    (found, *_) = (
+        each for each in resources(written(Assessed(quantified))["r5"], "Observation") if "contained" in each
+    )
+    place = dcmread(
+        BytesIO(b"".join(plane_reference(quantified.segmented.volumes.pet, lesion.suv_max_index[0]))),
+        force=True,
+    )
+    assert found["contained"][0]["instance"][0]["subset"] == [str(place.ReferencedFrameNumber)]
+
+
+def test_uptake_times_volume_is_glycolysis_in_lesions_alone(make, written):
+    for claim, expected in ((Claim.LESION, "Total Lesion Glycolysis"), (Claim.UPTAKE, "Total lesion uptake")):
+        lesion = next(
+            each
+            for each in resources(written(Assessed(make(claim=claim)))["r4b"], "Observation")
+            if "SUVmax" in str(each.get("component")) and each["code"]["text"] != "Tumour totals"
+        )
+        assert {name for name in values(lesion) if name.startswith("Total")} == {expected}
+
+
+def test_another_tracers_study_is_named_and_another_patients_is_not(make, written):
+    quantified = make(claim=Claim.LESION)
+    bundle = written(beside(quantified, of_other_tracer(quantified)))["r5"]
+    (change,) = named(bundle, "Change since a prior study")
+    assert "with another tracer, PSMA ligand: 1.2.3.77 of 2023-08-01" in change["valueString"]
+    assert "2 seen with one tracer only (PSMA ligand)" in change["valueString"]
+    assert "resolved" not in change["valueString"]
+    bundle = written(beside(quantified, of_other_patient(quantified)))["r5"]
+    (change,) = named(bundle, "Change since a prior study")
+    assert change["valueString"].startswith("A study that was sent as a prior is of another patient ID")
+    assert "1.2.3.88" not in json.dumps(bundle)
+    assert "2023-08-01" not in change["valueString"]
 
 
 def test_report_names_patient_order_study_and_is_preliminary(make, written):

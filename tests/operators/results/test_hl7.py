@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.domain import Assessed, Claim, Destination, Job, Language, Note, ResultKind
-from operators.results.hl7 import control_id_of, escape, unescape, withdrawal, write_hl7
+from operators.results.hl7 import control_id_of, escape, message, unescape, withdrawal, write_hl7
 from operators.results.identity import identify
-from tests.operators.results.conftest import assess
+from operators.results.language import phrases
+from tests.operators.results.conftest import assess, beside, of_other_patient, of_other_tracer
 
 HOSTILE = "x|^~\\&\r\nPID|9\x0b\x1c\rOBX|1"
 
@@ -131,6 +132,32 @@ def test_totals_that_are_withheld_say_why(make, written):
     note = lines[lines.index("|".join(totals)) + 1]
     assert note == "NTE|1|L|Withheld: Physiological uptake has not been removed."
     assert not observed(text, "246206008")
+
+
+def test_reason_for_no_totals_is_in_the_messages_language(make, profile, tmp_path):
+    quantified = make()
+    reason = phrases(Language.ENGLISH).text("own_withheld_not_removed")
+    assessed = Assessed(replace(quantified, withheld=reason))
+    text = message(assessed, profile, identify(assessed, profile), Language.GERMAN)
+    assert "|Zurückgehalten: Physiologische Anreicherung wurde nicht entfernt: " in text
+    assert reason not in text
+
+
+def test_uptake_times_volume_is_glycolysis_in_lesions_alone(make, written):
+    lesions, regions = (written(Assessed(make(claim=claim))) for claim in (Claim.LESION, Claim.UPTAKE))
+    assert len(observed(lesions, "126033")) == len(observed(regions, "TM004")) == 2
+    assert not observed(lesions, "TM004") + observed(regions, "126033")
+
+
+def test_another_tracers_study_is_named_and_another_patients_is_not(make, written):
+    quantified = make(claim=Claim.LESION)
+    (change,) = observed(written(beside(quantified, of_other_tracer(quantified))), "TM033")
+    assert "1 matched, 1 seen with one tracer only (" in change[5]
+    assert "Totals with PSMA ligand: 2 lesions, volume " in change[5]
+    text = written(beside(quantified, of_other_patient(quantified)))
+    (change,) = observed(text, "TM033")
+    assert "is of another patient ID" in change[5]
+    assert "1.2.3.88" not in text
 
 
 def test_indeterminate_finding_has_no_value(make, written):

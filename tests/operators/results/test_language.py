@@ -81,6 +81,26 @@ def test_a_count_takes_its_form(language, none, one, two):
         assert said.text("impression_lesions", count=count, suv_max="9").startswith(expected)
 
 
+@pytest.mark.parametrize("language", list(Language))
+def test_one_lesion_is_not_said_as_many(language):
+    said = phrases(language)
+    for key in ("totals_count", "trend_point", "change_totals", "change_tracer_totals"):
+        one, many = (
+            said.text(key, **{**dict.fromkeys(places_of(said.entries[key]["one"]), "x"), "count": count})
+            for count in (1, 2)
+        )
+        assert one.replace("1", "2") != many, key
+        assert "2" in many
+
+
+def test_hazard_ratios_are_named_as_statisticians_name_them():
+    french, spanish = (
+        phrases(each).text("prediction_hazard_ratio") for each in (Language.FRENCH, Language.SPANISH)
+    )
+    assert french == "rapport des risques instantanés (hazard ratio)"
+    assert spanish == "cociente de riesgos instantáneos (hazard ratio)"
+
+
 def test_numbers_have_the_languages_decimal_sign():
     assert [phrases(each).number(1234.5, 2) for each in Language] == [
         "1234.50", "1234,50", "1234,50", "1234,50",

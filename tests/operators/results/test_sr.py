@@ -26,7 +26,7 @@ from operators.results.identity import identify
 from operators.results.seg import write_seg
 from operators.results.sr import write_srs
 from operators.words import TOOL_PREFIX
-from tests.operators.results.conftest import assess
+from tests.operators.results.conftest import assess, beside, of_other_patient, of_other_tracer
 
 BOTH = Job(destinations=(Destination("viewer"), Destination("tools", SrRegion.SEGMENT)))
 
@@ -76,7 +76,7 @@ def test_every_lesion_has_its_group_with_its_numbers(make, profile, tmp_path, re
             ("126401", "126031"): lesion.suv_peak_global,
             ("TM005", None): lesion.suv_peak_local,
             ("126032", None): lesion.volume_ml,
-            ("126033", None): lesion.tlg_g,
+            ("TM004", None): lesion.tlg_g,
             ("81827009", "56851009"): lesion.longest_diameter_mm,
         }
         if region is SrRegion.TOOL:
@@ -228,7 +228,31 @@ def test_number_that_could_not_be_computed_is_absent(make, profile, tmp_path):
     (file,) = write_srs(Assessed(replace(quantified, lesions=lesions)), profile, tmp_path)
     found = numbers(read(file).content.get_volumetric_roi_measurement_groups()[0])
     assert ("126401", "386136009") not in found
-    assert ("126033", None) not in found
+    assert ("TM004", None) not in found
+
+
+@pytest.mark.parametrize(("claim", "expected"), [(Claim.LESION, "126033"), (Claim.UPTAKE, "TM004")])
+def test_uptake_times_volume_is_glycolysis_in_lesions_alone(make, profile, tmp_path, claim, expected):
+    quantified = make(claim=claim)
+    (file,) = write_srs(Assessed(quantified), profile, tmp_path)
+    found = numbers(read(file).content.get_volumetric_roi_measurement_groups()[0])
+    assert {name for name, _ in found} & {"126033", "TM004"} == {expected}
+    assert found[expected, None] == quantified.lesions[0].tlg_g
+
+
+def test_another_patients_prior_leaves_nothing_in_the_report(make, profile, tmp_path):
+    quantified = make(claim=Claim.LESION)
+    for prior, shown in ((of_other_tracer(quantified), True), (of_other_patient(quantified), False)):
+        assessed = beside(quantified, prior)
+        uid = prior.selection.case.study.study_instance_uid
+        findings = tuple(replace(each, compared_with=uid) for each in assessed.findings)
+        (file,) = write_srs(replace(assessed, findings=findings), profile, tmp_path)
+        report = read(file)
+        assert ("PertinentOtherEvidenceSequence" in report) == shown
+        assert (uid.encode() in file.path.read_bytes()) == shown
+        (change,) = texts(report)["TM033"]
+        assert (change.count("2023"), change.count(" ml")) == ((1, 1) if shown else (0, 0))
+    assert "is of another patient ID" in change
 
 
 def test_a_negative_says_what_was_removed(make, profile, tmp_path):
