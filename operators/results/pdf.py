@@ -25,7 +25,7 @@ from operators.results.forms import file_name, forms
 from operators.results.head import ResultInstance, head
 from operators.results.identity import Identity, identify
 from operators.results.language import phrases
-from operators.results.paper import paper_of, printed
+from operators.results.paper import paper_of, printed, title_of
 from operators.results.source import references, unique_instances
 from operators.words import clean_text
 
@@ -95,7 +95,7 @@ def _head(
     dataset.ConversionType = "WSD"
     dataset.AcquisitionDateTime = ""  # of the original, were this a scanned document
     dataset.BurnedInAnnotation = "NO" if burned_in is BurnedIn.NONE else "YES"
-    dataset.DocumentTitle = clean_text(phrases(language).text("title_report"), _LONGEST_TITLE)
+    dataset.DocumentTitle = clean_text(title_of(quantified, phrases(language)), _LONGEST_TITLE)
     dataset.VerificationFlag = "UNVERIFIED"
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
     return dataset

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from operators.domain import (
     Algorithm,
     Assessed,
     BurnedIn,
-    Fate,
+    Claim,
     Finding,
-    FollowUp,
     Language,
     Lesion,
     Prediction,
     Quantified,
+    ResultKind,
     ResultProfile,
-    TimePoint,
 )
-from operators.quantification.sites import NOWHERE
+from operators.quantification.sites import IN_ORGAN_FROM, NOWHERE
+from operators.results.forms import wants
 from operators.results.headers import date_of, text_of
 from operators.results.identity import Identity
 from operators.results.language import Phrases, phrases
-from operators.results.paper.panels import Panel, panels_of
+from operators.results.paper.change import SHARED, change, course, latest_of_the_tracer, prior_volumes
+from operators.results.paper.dates import without_dates
+from operators.results.paper.panels import panels_of
+from operators.results.paper.parts import NONE, Column, Entry, Paper, Row, Section, Table
 from operators.results.paper.patient import Labelled, patient_lines
+from operators.results.paper.words import uptake_label
 from operators.results.summary import impression, status
 from operators.results.summary_reading import difference
 from operators.results.summary_response import of_the_study, spoken, stated
@@ -34,91 +37,6 @@ from operators.results.tracking import colour_of
 
 _DIGEST_DIGITS: Final = 12
 """Of a SHA-256, enough to find it in results.json."""
-
-_NONE: Final = "\u2013"
-"""In a cell for which there is no number."""
-
-_LATEST_STUDIES: Final = 8
-"""Of the course over all studies."""
-
-_REFERENCES_BESIDE: Final = 5
-_SITES_BESIDE: Final = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """Of a table."""
-
-    title: str
-    unit: str
-    """Empty for words."""
-    width: float
-    """Share of the table's."""
-    is_number: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Of a table: a cell for each column."""
-
-    cells: tuple[str, ...]
-    colour: tuple[int, int, int] | None = None
-    """Of the lesion in SEG and pictures, RGB 0..255."""
-    volume_ml: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    legend: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A statement: what it is about, what it says, and where that comes from in small print."""
-
-    head: str
-    body: str
-    small: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    title: str
-    entries: tuple[Entry, ...]
-    table: Table | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Paper:
-    """Everything that one or two pages say."""
-
-    language: Language
-    title: str
-    study_date: str
-    banner: str
-    status: str
-    patient: tuple[Labelled, ...]
-    patient_note: str
-    """Why the patient's name is not written as it is; empty where it is, or need not be."""
-    study: tuple[Labelled, ...]
-    impression: str
-    panels: tuple[Panel, ...]
-    """Projections, side by side."""
-    totals_title: str
-    totals: tuple[Labelled, ...]
-    withheld: str
-    """Why there are no totals; empty where there are."""
-    beside: tuple[Section, ...]
-    """Short: what rules say, sites, reference regions."""
-    cautions: Section
-    """What a reader must know of quality before the numbers."""
-    lesions: Table
-    sections: tuple[Section, ...]
-    """Long: grounds, change, predictions, notes, method."""
-    foot: str
 
 
 def paper_of(
@@ -144,11 +62,12 @@ def paper_of(
     header = quantified.segmented.volumes.pet.instances[0].header
     day = date_of(header, "StudyDate")
     patient, note = patient_lines(header, said, burned_in)
-    is_uptake = quantified.withheld is not None
-    return Paper(
+    dated = burned_in is not BurnedIn.NONE
+    has_totals = quantified.withheld is None
+    paper = Paper(
         language=language,
-        title=said.text("title_report"),
-        study_date=said.text("unknown") if day is None else f"{day:%Y-%m-%d}",
+        title=title_of(quantified, said),
+        study_date=("" if not dated else said.text("unknown") if day is None else f"{day:%Y-%m-%d}"),
         banner=f"{said.text('research_use_only')} \u00b7 {said.text('unverified')}",
         status=status(language),
         patient=patient,
@@ -157,14 +76,37 @@ def paper_of(
         impression=impression(quantified, language),
         panels=panels_of(quantified),
         totals_title=said.text("heading_totals"),
-        totals=() if is_uptake else tuple(_totals(quantified, said)),
-        withheld=said.text("withheld", reason=quantified.withheld) if is_uptake else "",
+        totals=tuple(_totals(quantified, said)) if has_totals else (),
+        withheld=said.text("withheld", reason=said.translated(quantified.withheld or ""))
+        if not has_totals
+        else "",
         beside=tuple(section for section in _beside(assessed, said) if section.entries),
-        cautions=Section(said.text("heading_quality"), tuple(_quality(assessed, said))),
+        cautions=Section(said.text("heading_quality"), tuple(_quality(assessed, said)), is_repeated=True),
         lesions=_lesions(assessed, identity, said),
-        sections=tuple(section for section in _sections(assessed, said) if section.entries or section.table),
+        sections=tuple(
+            section for section in _sections(assessed, said, dated) if section.entries or section.table
+        ),
         foot=f"{_software(profile)}, {said.text('page_result')} {identity.digest[:_DIGEST_DIGITS]}",
+        is_uptake=quantified.segmented.claim is Claim.UPTAKE,
+        is_reported=_is_reported(quantified, profile, (language, burned_in)),
     )
+    return paper if dated else without_dates(paper, day, phrases(Language.ENGLISH))
+
+
+def title_of(quantified: Quantified, said: Phrases) -> str:
+    """What the page is a report of: PET/CT, or PET where there was no CT."""
+    has_ct = quantified.segmented.volumes.ct is not None
+    return said.text("title_report" if has_ct else "page_title_pet")
+
+
+def _is_reported(quantified: Quantified, profile: ResultProfile, form: tuple[Language, BurnedIn]) -> bool:
+    """Whether all who get this form of the page get a structured report as well."""
+    receivers = [
+        each
+        for each in quantified.selection.case.job.destinations
+        if wants(each, ResultKind.PDF, profile) and (each.language, each.burned_in) == form
+    ]
+    return bool(receivers) and all(wants(each, ResultKind.SR, profile) for each in receivers)
 
 
 def _software(profile: ResultProfile) -> str:
@@ -200,7 +142,7 @@ def _totals(quantified: Quantified, said: Phrases) -> Iterator[Labelled]:
     totals = quantified.totals
     yield Labelled(said.text("heading_lesions"), str(totals.count))
     yield Labelled(said.text("label_volume"), f"{said.number(totals.volume_ml, 2)} ml")
-    yield Labelled(_uptake_label(quantified, said), f"{said.number(totals.tlg_g, 2)} g")
+    yield Labelled(uptake_label(quantified, said), f"{said.number(totals.tlg_g, 2)} g")
     optional = (
         (said.text("label_suv_max"), totals.suv_max, 2, "g/ml"),
         (said.text("label_suv_mean"), totals.suv_mean, 2, "g/ml"),
@@ -213,35 +155,32 @@ def _totals(quantified: Quantified, said: Phrases) -> Iterator[Labelled]:
             yield Labelled(label, f"{said.number(value, decimals)} {unit}")
 
 
-def _uptake_label(quantified: Quantified, said: Phrases) -> str:
-    """Only the uptake of FDG is glycolysis."""
-    is_fdg = quantified.selection.tracer.protocol == "fdg"
-    return said.text("label_tlg" if is_fdg else "label_total_uptake")
-
-
 def _beside(assessed: Assessed, said: Phrases) -> Iterator[Section]:
     """What stands beside the picture."""
     quantified = assessed.quantified
     verdicts = tuple(Entry(finding.title, _category(finding, said)) for finding in of_the_study(assessed))
-    yield Section(said.text("heading_findings"), verdicts)
+    yield Section(said.text("heading_findings"), verdicts, is_repeated=True)
     sites = [site for site in quantified.sites if len(quantified.sites) > 1 or site.name != NOWHERE]
     if quantified.withheld is None:
         yield Section(
             said.text("page_sites"),
             tuple(
                 Entry(
-                    site.name,
+                    said.translated(site.name),
                     f"{said.text('page_of_lesions', count=site.totals.count)}, "
                     f"{said.number(site.totals.volume_ml, 2)} ml",
                 )
-                for site in sites[:_SITES_BESIDE]
+                for site in sites
             ),
         )
     yield Section(
         said.text("heading_references"),
         tuple(
-            Entry(region.name.replace("_", " "), f"SUVmean {said.number(region.suv_mean, 2)} g/ml")
-            for region in quantified.segmented.references[:_REFERENCES_BESIDE]
+            Entry(
+                said.translated(region.name.replace("_", " ")),
+                f"SUVmean {said.number(region.suv_mean, 2)} g/ml",
+            )
+            for region in quantified.segmented.references
         ),
     )
 
@@ -257,9 +196,10 @@ def _lesions(assessed: Assessed, identity: Identity, said: Phrases) -> Table:
     """The table of lesions: from the highest SUVmax down, which is the order of their numbers."""
     quantified = assessed.quantified
     lesions = sorted(quantified.lesions, key=lambda lesion: lesion.number)
-    has_site = any(lesion.site is not None for lesion in lesions)
+    has_site = any(_site(lesion, said) != NONE for lesion in lesions)
     has_certainty = any(lesion.confidence is not None or lesion.uncertain for lesion in lesions)
-    prior = _prior_volumes(assessed.follow_ups[0], said) if assessed.follow_ups else {}
+    compared = latest_of_the_tracer(assessed)
+    prior = {} if compared is None else prior_volumes(compared, said)
     columns = [
         Column(said.text("label_number"), "", 0.05),
         Column(said.text("label_name"), "", 0.17, is_number=False),
@@ -268,7 +208,7 @@ def _lesions(assessed: Assessed, identity: Identity, said: Phrases) -> Table:
         Column(said.text("label_suv_max"), "g/ml", 0.10),
         Column(said.text("label_suv_mean"), "g/ml", 0.10),
         Column(said.text("label_suv_peak"), "g/ml", 0.10),
-        Column(_uptake_label(quantified, said), "g", 0.12),
+        Column(uptake_label(quantified, said), "g", 0.12),
     ]
     if has_certainty:
         columns.append(Column(said.text("label_certainty"), "%", 0.11))
@@ -279,7 +219,7 @@ def _lesions(assessed: Assessed, identity: Identity, said: Phrases) -> Table:
         cells = [
             str(lesion.number),
             identity.names[lesion.number].identifier,
-            *([_site(lesion)] if has_site else []),
+            *([_site(lesion, said)] if has_site else []),
             said.number(lesion.volume_ml, 2),
             said.number(lesion.suv_max, 2),
             said.number(lesion.suv_mean, 2),
@@ -289,11 +229,14 @@ def _lesions(assessed: Assessed, identity: Identity, said: Phrases) -> Table:
         if has_certainty:
             cells.append(_certainty(lesion, said))
         if prior:
-            cells.append(prior.get(lesion.number, _NONE))
+            cells.append(prior.get(lesion.number, NONE))
         rows.append(Row(tuple(cells), colour_of(lesion), lesion.volume_ml))
-    is_lesion = quantified.withheld is None
+    is_lesion = quantified.withheld is None and quantified.segmented.claim is Claim.LESION
     title = said.text("heading_lesions" if is_lesion else "heading_regions")
-    return Table(title, tuple(columns), tuple(rows), " \u00b7 ".join(_legend(lesions, said)))
+    legend = [*_legend(lesions, said)]
+    if any(cell.endswith(SHARED) for cell in prior.values()):
+        legend.append(said.text("page_shared_legend"))
+    return Table(title, tuple(columns), tuple(rows), " \u00b7 ".join(legend))
 
 
 def _legend(lesions: list[Lesion], said: Phrases) -> Iterator[str]:
@@ -307,36 +250,24 @@ def _legend(lesions: list[Lesion], said: Phrases) -> Iterator[str]:
         yield said.text("page_truncated_legend")
 
 
-def _site(lesion: Lesion) -> str:
-    if lesion.site is None:
-        return _NONE
-    return lesion.site.anatomy.name.replace("_", " ")
+def _site(lesion: Lesion, said: Phrases) -> str:
+    """The organ that a lesion lies in; one that it only touches or lies near is no place of it."""
+    if lesion.site is None or lesion.site.overlap < IN_ORGAN_FROM:
+        return NONE
+    return said.translated(lesion.site.anatomy.name.replace("_", " "))
 
 
 def _certainty(lesion: Lesion, said: Phrases) -> str:
     percent = "" if lesion.confidence is None else said.number(100 * lesion.confidence, 0)
-    return f"{percent} ?".strip() if lesion.uncertain else percent or _NONE
+    return f"{percent} ?".strip() if lesion.uncertain else percent or NONE
 
 
-def _prior_volumes(follow_up: FollowUp, said: Phrases) -> dict[int, str]:
-    """What each lesion was in the latest prior study: its volume in ml, or that it is new."""
-    volumes = {lesion.number: lesion.volume_ml for lesion in follow_up.prior.lesions}
-    cells = {}
-    for each in follow_up.correspondences:
-        for number in each.current:
-            if each.fate is Fate.NEW:
-                cells[number] = said.text("page_new")
-            elif each.prior:
-                cells[number] = said.number(sum(volumes[prior] for prior in each.prior), 2)
-    return cells
-
-
-def _sections(assessed: Assessed, said: Phrases) -> Iterator[Section]:
+def _sections(assessed: Assessed, said: Phrases, dated: bool) -> Iterator[Section]:
     """What the second page says, or the rest of the first."""
     quantified = assessed.quantified
     yield Section(said.text("heading_findings"), tuple(_findings(assessed, said)))
-    changes = tuple(_change(follow_up, said) for follow_up in assessed.follow_ups)
-    yield Section(said.text("heading_change"), changes, _trend(assessed, said))
+    changes = tuple(change(quantified, follow_up, said, dated) for follow_up in assessed.follow_ups)
+    yield Section(said.text("heading_change"), changes, course(assessed, said, dated))
     yield Section(
         said.text("heading_predictions"),
         tuple(_prediction(each, said) for each in spoken(assessed.predictions)),
@@ -383,57 +314,6 @@ def _grounds(finding: Finding, said: Phrases) -> str:
     )
 
 
-def _change(follow_up: FollowUp, said: Phrases) -> Entry:
-    """What became of the lesions since a prior study."""
-    unknown = said.text("change_unknown_time")
-    when = unknown if follow_up.time is None else f"{follow_up.time:%Y-%m-%d}"
-    days = follow_up.days
-    ago = "" if days is None else said.text("change_days", days=said.number(days, 0))
-    fates = Counter(str(each.fate) for each in follow_up.correspondences)
-    parts = [
-        said.text(f"fate_{fate.replace(' ', '_')}", count=count) for fate, count in sorted(fates.items())
-    ]
-    prior = follow_up.prior
-    totals = (
-        said.text("change_totals_withheld", reason=prior.withheld)
-        if prior.withheld is not None
-        else said.text(
-            "change_totals", count=prior.totals.count, volume=said.number(prior.totals.volume_ml, 2)
-        )
-    )
-    taken = said.text("change_accepted" if follow_up.registration.accepted else "change_rejected")
-    return Entry(
-        f"{when}{ago}",
-        f"{', '.join(parts) or said.text('change_none_compared')}.{totals}",
-        f"{follow_up.registration.method}: {taken}. {follow_up.registration.reason}",
-    )
-
-
-def _trend(assessed: Assessed, said: Phrases) -> Table | None:
-    """The totals of the latest studies of the same tracer."""
-    if not assessed.trend:
-        return None
-    columns = (
-        Column(said.text("label_date"), "", 0.30, is_number=False),
-        Column(said.text("heading_lesions"), "", 0.14),
-        Column(said.text("label_volume"), "ml", 0.14),
-        Column(_uptake_label(assessed.quantified, said), "g", 0.14),
-        Column(said.text("label_suv_mean"), "g/ml", 0.14),
-        Column(said.text("label_suv_max"), "g/ml", 0.14),
-    )
-    rows = tuple(Row(_time_point(point, said)) for point in assessed.trend[-_LATEST_STUDIES:])
-    return Table(said.text("heading_trend"), columns, rows)
-
-
-def _time_point(point: TimePoint, said: Phrases) -> tuple[str, ...]:
-    when = said.text("trend_unknown_time") if point.time is None else f"{point.time:%Y-%m-%d}"
-    if point.volume_ml is None:
-        return (f"{when}: {said.text('withheld_word')}", *[_NONE] * 5)
-    numbers = (point.volume_ml, point.total_lesion_uptake_g, point.suv_mean, point.suv_max)
-    cells = (_NONE if value is None else said.number(value, 2) for value in numbers)
-    return (when, _NONE if point.lesion_count is None else str(point.lesion_count), *cells)
-
-
 def _prediction(each: Prediction, said: Phrases) -> Entry:
     source = {"population": each.population, "performance": each.performance, "citation": each.citation}
     small = said.text("prediction_source", **source).strip()
@@ -459,7 +339,7 @@ def _removed(quantified: Quantified, said: Phrases) -> Iterator[Entry]:
     parts = [
         said.text(
             "removed_organ",
-            organ=organ,
+            organ=said.translated(organ),
             count=len(regions),
             volume=said.number(sum(volume for volume, _ in regions), 2),
             suv_max=said.number(max(suv for _, suv in regions), 2),

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 
 from operators.results.language import Phrases, phrases
-from operators.results.paper.content import Entry, Paper, Section, Table
-from operators.results.paper.content import Row as Cells
 from operators.results.paper.fonts import Face, width_pt
 from operators.results.paper.panels import Mark
+from operators.results.paper.parts import Entry, Paper, Section, Table
+from operators.results.paper.parts import Row as Cells
 from operators.results.paper.patient import Labelled
 from operators.results.paper.pen import (
     ACCENT,
@@ -107,7 +107,8 @@ def printed(paper: Paper, author: str) -> bytes:
         The software that made it, for the document's properties.
     """
     pen = Pen(paper.title, author, paper.language.value)
-    top = _first_head(pen, paper)
+    top, left_over = _first_head(pen, paper)
+    paper = replace(paper, sections=(*left_over, *paper.sections))
     first, second = _arranged(paper, _BOTTOM - top, _BOTTOM - _SECOND_TOP)
     pages = 2 if second else 1
     _draw(pen, first, top)
@@ -157,13 +158,14 @@ def _second_head(pen: Pen, paper: Paper) -> None:
     pen.rule(_MARGIN, 45, _WIDTH, ACCENT, 1)
 
 
-def _first_head(pen: Pen, paper: Paper) -> float:
-    """Everything on the first page above the strips; returns where it ends."""
+def _first_head(pen: Pen, paper: Paper) -> tuple[float, list[Section]]:
+    """Everything on the first page above the strips; returns where it ends, and what had no room in it."""
     said = phrases(paper.language)
     _banner(pen, paper)
     pen.text(_MARGIN, 45, paper.title, _TITLE)
-    pen.text(PAGE_WIDTH - _MARGIN, 45, paper.study_date, _DATE, right=True)
-    pen.text(PAGE_WIDTH - _MARGIN, 32.5, said.text("label_study_date"), _LABEL, right=True)
+    if paper.study_date:
+        pen.text(PAGE_WIDTH - _MARGIN, 45, paper.study_date, _DATE, right=True)
+        pen.text(PAGE_WIDTH - _MARGIN, 32.5, said.text("label_study_date"), _LABEL, right=True)
     y = 52.0
     pen.rule(_MARGIN, y, _WIDTH, ACCENT, 1)
     y = _labelled(pen, paper.patient, y + 6, bold_first=True)
@@ -173,7 +175,8 @@ def _first_head(pen: Pen, paper: Paper) -> float:
     y = _impression(pen, paper, y + 2)
     right, bottom = _picture(pen, paper, y)
     bottom = max(bottom, y + _LOWEST_BESIDE)
-    return max(bottom, _beside(pen, paper, right + _GAP, y, bottom)) + 6
+    lowest, left_over = _beside(pen, paper, right + _GAP, y, bottom)
+    return max(bottom, lowest) + 6, left_over
 
 
 def _labelled(pen: Pen, values: Sequence[Labelled], y: float, bold_first: bool = False) -> float:
@@ -240,29 +243,47 @@ def _scale_bar(pen: Pen, paper: Paper, y: float, right: float) -> float:
     pen.box(left - 0.5, y + 11.5, width + 1, 7, GREY)
     pen.picture(bar, left, y + 12, width, 6)
     pen.text(left + width + 3, y + 17, f"{SUV_WINDOW:g}", _LABEL)
-    return y + 20
+    return pen.lines(_MARGIN, y + 20, lines_of(_numbered(paper, said), right - _MARGIN, _LABEL, 3), _LABEL)
 
 
-def _beside(pen: Pen, paper: Paper, x: float, y: float, bottom: float) -> float:
-    """Totals and short statements on the picture's right; what has no room stands in a section below."""
+def _numbered(paper: Paper, said: Phrases) -> str:
+    """Which lesions have their number in the picture; empty where all of them have."""
+    every = len(paper.lesions.rows)
+    count = len(
+        {
+            mark.number
+            for panel in paper.panels
+            for mark in panel.marks
+            if mark.outlines_mm and mark.number <= _MOST_NUMBERS
+        }
+    )
+    return said.text("page_numbered", count=count, all=every) if count < every else ""
+
+
+def _beside(pen: Pen, paper: Paper, x: float, y: float, bottom: float) -> tuple[float, list[Section]]:
+    """Totals and short statements on the picture's right; returns where they end, and what had no room."""
     said = phrases(paper.language)
     width = PAGE_WIDTH - _MARGIN - x
     y = _beside_heading(pen, paper.totals_title, x, y, width)
     if paper.withheld:
         y = pen.lines(x, y, lines_of(paper.withheld, width, _CAUTION, 6), _CAUTION) + 8
     y = _totals(pen, paper.totals, x, y, width)
+    left_over = []
     for place, section in enumerate(paper.beside):
-        if y + _LEAST_BESIDE > bottom:
-            return y
-        reserved = _LEAST_BESIDE * len(paper.beside[place + 1 :]) + (
-            _LEAST_BESIDE if paper.cautions.entries else 0
-        )
-        y = _beside_heading(pen, section.title, x, y, width)
-        y = _pairs(pen, section.entries, (x, y, width, max(bottom - reserved, y + 24)), said)
+        shown = 0
+        if y + _LEAST_BESIDE <= bottom:
+            reserved = _LEAST_BESIDE * len(paper.beside[place + 1 :]) + (
+                _LEAST_BESIDE if paper.cautions.entries else 0
+            )
+            y = _beside_heading(pen, section.title, x, y, width)
+            room = (x, y, width, max(bottom - reserved, y + 24))
+            y, shown = _pairs(pen, section.entries, room, said)
+        if shown < len(section.entries) and not section.is_repeated:
+            left_over.append(replace(section, entries=section.entries[shown:], is_list=True))
     if paper.cautions.entries and y + _LEAST_BESIDE <= bottom:
         y = _beside_heading(pen, paper.cautions.title, x, y, width)
         y = _cautions(pen, paper.cautions.entries, (x, y, width, bottom), said)
-    return y
+    return y, left_over
 
 
 def _cautions(
@@ -307,20 +328,20 @@ def _fitting(text: str, width: float, style: Style) -> Style:
 
 def _pairs(
     pen: Pen, entries: Sequence[Entry], place: tuple[float, float, float, float], said: Phrases
-) -> float:
-    """Entries of a line or two, what they are about in bold; as many as there is room for."""
+) -> tuple[float, int]:
+    """Entries of a line or two, what they are about in bold; returns their end and how many had room."""
     x, y, width, bottom = place
     for shown, entry in enumerate(entries):
         head = lines_of(entry.head, width * 0.5, _BODY_HEAD)
         body = lines_of(entry.body, width * 0.5 - 6, _BODY, 3)
         height = max(len(body), 1) * _BODY.leading + 1.5
         if y + height > bottom - _BODY.leading and shown + 1 < len(entries):
-            others = said.text("page_others", count=len(entries) - shown)
-            return pen.lines(x, y, (others,), _SMALL) + 6
+            others = said.text("page_others_below", count=len(entries) - shown)
+            return pen.lines(x, y, (others,), _SMALL) + 6, shown
         pen.lines(x, y, head, _BODY_HEAD)
         pen.lines(x + width * 0.5, y, body, _BODY)
         y += height
-    return y + 6
+    return y + 6, len(entries)
 
 
 # What follows below, in strips.
@@ -328,20 +349,19 @@ def _pairs(
 
 def _arranged(paper: Paper, first: float, second: float) -> tuple[list[Strip], list[Strip]]:
     """The strips of both pages; none on the second when the first has room for all."""
-    said = phrases(paper.language)
     for most in _ON_ONE_PAGE:
-        strips = [*_table(paper.lesions, _CELL), *_sections(paper.sections, most, said)]
+        strips = [*_table(paper.lesions, _CELL), *_sections(paper, most)]
         if _height(strips) <= first:
             return strips, []
     for most in _ON_TWO_PAGES:
-        texts = list(_sections(paper.sections, most, said))
+        texts = list(_sections(paper, most))
         for style in (_CELL, _COMPACT):
             pages = _split([*_table(paper.lesions, style), *texts], first, second)
             if pages is not None:
                 return pages
     left = first + second - _height(list(_table(paper.lesions, _COMPACT))) - _LOST_AT_A_BREAK
-    texts = _texts_within(paper.sections, max(second, left), said)
-    return _with_some_lesions(paper.lesions, texts, (first, second), said)
+    texts = _texts_within(paper, max(second, left))
+    return _with_some_lesions(paper, texts, (first, second))
 
 
 def _height(strips: Sequence[Strip]) -> float:
@@ -364,41 +384,52 @@ def _split(strips: Sequence[Strip], first: float, second: float) -> tuple[list[S
     return (list(strips[:count]), rest) if _height(rest) <= second else None
 
 
-def _texts_within(sections: Sequence[Section], room: float, said: Phrases) -> list[Strip]:
+def _texts_within(paper: Paper, room: float) -> list[Strip]:
     """The sections' strips, shortened until they fill no more than the room."""
     for most in _BESIDE_MANY_LESIONS:
-        strips = list(_sections(sections, most, said))
+        strips = list(_sections(paper, most))
         if _height(strips) <= room:
             return strips
-    few, many = _FEWEST_ENTRIES, max((len(section.entries) for section in sections), default=0)
+    few, many = _FEWEST_ENTRIES, max((len(section.entries) for section in paper.sections), default=0)
     while few < many:  # the most entries of each section for which there is room
         entries = (few + many + 1) // 2
-        fits = _height(list(_sections(sections, 1, said, entries))) <= room
+        fits = _height(list(_sections(paper, 1, entries))) <= room
         few, many = (entries, many) if fits else (few, entries - 1)
-    return list(_sections(sections, 1, said, few))
+    return list(_sections(paper, 1, few))
 
 
 def _with_some_lesions(
-    table: Table, texts: Sequence[Strip], rooms: tuple[float, float], said: Phrases
+    paper: Paper, texts: Sequence[Strip], rooms: tuple[float, float]
 ) -> tuple[list[Strip], list[Strip]]:
-    """As many lesions as there is room for, with how many there are besides, and their volume."""
+    """As many lesions as there is room for, with how many there are besides."""
+    table = paper.lesions
     low, high = 0, len(table.rows)
     best: tuple[list[Strip], list[Strip]] = ([], list(texts))
     while low <= high:
         shown = (low + high) // 2
         rest = table.rows[shown:]
-        volume = said.number(sum(row.volume_ml for row in rest), 2)
-        more = (
-            f"{said.text('more_lesions', count=len(rest)).rstrip('.')}, "
-            f"{said.text('page_more_volume', volume=volume)}."
-        )
         some = replace(table, rows=table.rows[:shown])
-        pages = _split([*_table(some, _COMPACT, more), *texts], *rooms)
+        pages = _split([*_table(some, _COMPACT, _more(paper, rest)), *texts], *rooms)
         if pages is None:
             high = shown - 1
         else:
             best, low = pages, shown + 1
     return best
+
+
+def _more(paper: Paper, rest: Sequence[Cells]) -> str:
+    """How many lesions had no room, where they are, and their volume unless totals are withheld."""
+    said = phrases(paper.language)
+    if not rest:
+        return ""
+    lesions = "more_lesions" if paper.is_reported else "page_more_lesions"
+    regions = "page_more_regions_reported" if paper.is_reported else "page_more_regions"
+    sentence = said.text(regions if paper.is_uptake else lesions, count=len(rest))
+    if paper.withheld:
+        return sentence
+    volume = said.number(sum(row.volume_ml for row in rest), 2)
+    together = f"{volume} ml" if len(rest) == 1 else said.text("page_more_volume", volume=volume)
+    return f"{sentence.removesuffix('.')}, {together}."
 
 
 def _table(table: Table, style: Style, more: str = "") -> Iterator[Strip]:
@@ -486,33 +517,45 @@ def _row_strip(table: Table, row: Cells, style: Style, height: float, *, shaded:
     return Strip(height, draw)
 
 
-def _sections(
-    sections: Sequence[Section], most: int, said: Phrases, entries: int | None = None
-) -> Iterator[Strip]:
+def _sections(paper: Paper, most: int, entries: int | None = None) -> Iterator[Strip]:
     """The strips of all sections.
 
     Parameters
     ----------
-    sections : sequence of Section
+    paper : Paper
         What they say.
     most : int
         Lines of an entry's body; its small print has one less, and at the least one.
-    said : Phrases
-        The page's language.
     entries : int, optional
         Of each section, at most; without it all.
     """
-    for section in sections:
-        shown = len(section.entries[:entries])
+    said = phrases(paper.language)
+    for section in paper.sections:
         yield _heading_strip(section.title)
+        if section.is_list:
+            yield _lines_strip(_listed(section.entries, most, said), _BODY, 1)
+            yield _gap(5)
+            continue
+        shown = len(section.entries[:entries])
         for entry in section.entries[:shown]:
             yield from _entry(entry, most)
         if shown < len(section.entries):
-            others = said.text("page_others", count=len(section.entries) - shown)
-            yield _lines_strip((others,), _SMALL, 1)
+            others = "page_others" if paper.is_reported else "page_others_not_shown"
+            yield _lines_strip((said.text(others, count=len(section.entries) - shown),), _SMALL, 1)
         if section.table is not None:
             yield from _small_table(section.table)
         yield _gap(5)
+
+
+def _listed(entries: Sequence[Entry], most: int, said: Phrases) -> tuple[str, ...]:
+    """Short entries in as many lines as there may be, and how many of them have no room there."""
+    parts = [f"{entry.head}: {entry.body}" for entry in entries]
+    for shown in range(len(parts), 0, -1):
+        rest = len(parts) - shown
+        told = "; ".join(parts[:shown]) + (f"; {said.text('page_others_left', count=rest)}" if rest else "")
+        if len(lines := lines_of(told, _WIDTH, _BODY, most + 1)) <= most:
+            return lines
+    return lines_of(said.text("page_others_left", count=len(parts)), _WIDTH, _BODY, most)
 
 
 def _small_table(table: Table) -> Iterator[Strip]:
