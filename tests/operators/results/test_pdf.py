@@ -19,8 +19,10 @@ from operators.domain import (
     Assessed,
     BurnedIn,
     Claim,
+    Correspondence,
     Destination,
     Fact,
+    Fate,
     Finding,
     Job,
     Language,
@@ -37,7 +39,7 @@ from operators.results.paper.fonts import UNKNOWN, Face, can_write, runs, width_
 from operators.results.paper.panels import panels_of
 from operators.results.paper.pen import ELLIPSIS, Style, lines_of
 from operators.results.pdf import write_pdf
-from tests.operators.results.conftest import assess
+from tests.operators.results.conftest import assess, with_models
 
 PDF = frozenset({ResultKind.PDF})
 TIME_LIMIT_S = 30
@@ -451,3 +453,168 @@ def test_a_number_is_never_cut(make, written, tmp_path):
     said = read(document(written(Assessed(replace(quantified, lesions=huge, totals=totals)))), tmp_path)
     for number in ("123456789.25", "98765432100.50", "246913578.50 ml", "197530864201.00 g"):
         assert number in said
+
+
+def page(assessed, profile, language=Language.ENGLISH, burned_in=BurnedIn.NONE):
+    """What the page says, and all of its words."""
+    paper = paper_of(assessed, profile, identify(assessed, profile), language, burned_in)
+    return paper, repr(replace(paper, panels=()))
+
+
+def with_prior(assessed, *correspondences, tracer="fdg", key="key", **changes):
+    """The same with one prior: of a tracer, of a patient."""
+    (follow_up,) = assessed.follow_ups
+    selection = follow_up.prior.selection
+    study = replace(selection.case.study, patient_key=key)
+    protocol = replace(selection.protocol, name=tracer, title=tracer.upper())
+    selection = replace(selection, case=replace(selection.case, study=study), protocol=protocol)
+    volumes = replace(follow_up.prior.segmented.volumes, selection=selection)
+    prior = replace(follow_up.prior, segmented=replace(follow_up.prior.segmented, volumes=volumes))
+    met = correspondences or follow_up.correspondences
+    return replace(follow_up, prior=prior, correspondences=met, **changes)
+
+
+def section(paper, title):
+    (found,) = (each for each in paper.sections if each.title == title)
+    return found
+
+
+def prior_cells(paper):
+    titles = [column.title for column in paper.lesions.columns]
+    place = titles.index("Prior vol.") if "Prior vol." in titles else None
+    return None if place is None else [row.cells[place] for row in paper.lesions.rows]
+
+
+def test_the_prior_volume_is_of_a_study_with_the_same_tracer(make, profile):
+    assessed = assess(make(claim=Claim.LESION))
+    lost = Correspondence(Fate.RESOLVED, (2,), ())
+    psma = with_prior(assessed, *assessed.follow_ups[0].correspondences, lost, tracer="psma")
+    paper, _ = page(replace(assessed, follow_ups=(psma,)), profile)
+    assert prior_cells(paper) is None
+    (entry,) = section(paper, "Change since a prior study").entries
+    assert entry.head == "157 days before, PSMA"
+    assert "1 matched, 1 seen with FDG only, 1 seen with PSMA only" in entry.body
+    assert "Totals with PSMA: 2 lesions, volume" in entry.body
+    for word in ("new", "resolved", "Prior totals"):
+        assert word not in entry.body
+    paper, _ = page(replace(assessed, follow_ups=(psma, *assessed.follow_ups)), profile)
+    assert prior_cells(paper) == [f"{assessed.quantified.lesions[0].volume_ml:.2f}", "new"]
+
+
+def test_of_another_patients_study_nothing_is_said_but_that(make, profile):
+    assessed = assess(make(claim=Claim.LESION))
+    paper, _ = page(replace(assessed, follow_ups=(with_prior(assessed, key="other"),)), profile)
+    assert prior_cells(paper) is None
+    (entry,) = section(paper, "Change since a prior study").entries
+    assert (entry.head, entry.body, entry.small) == (
+        "Prior", "The other study is of another patient ID.", "",
+    )  # fmt: skip
+
+
+def test_a_shared_prior_volume_is_marked_and_notes_of_the_prior_are_said(make, profile):
+    assessed = assess(make(claim=Claim.LESION))
+    note = Note("PRIOR_NOT_REGISTERED", "The prior study could not be laid on the current one.")
+    split = with_prior(assessed, Correspondence(Fate.SPLIT, (1,), (1, 2)), notes=(note,))
+    paper, _ = page(replace(assessed, follow_ups=(split,)), profile)
+    assert prior_cells(paper) == [f"{assessed.quantified.lesions[0].volume_ml:.2f}\u2020"] * 2
+    assert "\u2020 shared with another lesion" in paper.lesions.legend
+    assert note.sentence in section(paper, "Change since a prior study").entries[0].body
+    plain, _ = page(assessed, profile)
+    assert "\u2020" not in plain.lesions.legend
+
+
+def test_a_lesion_near_an_organ_has_no_site(make, profile):
+    quantified = make(claim=Claim.LESION, with_models=True)
+    near, inside = (Site(Anatomy("kidney_left", None), overlap, 3.0) for overlap in (0.19, 0.2))
+    lesions = tuple(
+        replace(each, site=site) for each, site in zip(quantified.lesions, (near, inside), strict=True)
+    )
+    paper, _ = page(Assessed(replace(quantified, lesions=lesions)), profile)
+    assert [row.cells[2] for row in paper.lesions.rows] == ["\u2013", "kidney left"]
+
+
+@pytest.mark.parametrize("burned_in", list(BurnedIn))
+def test_dates_are_on_the_page_only_with_an_identity(make, profile, burned_in):
+    assessed = assess(make(claim=Claim.LESION))
+    therapy = Fact("therapy_date", "2023-12-24", "", "corrected by Dr. Who on 2024-01-06 09:15: a slip")
+    note = Note("N", "The header says 20240105093000.00, and volume 20240105.5 ml.")
+    assessed = replace(assessed, clinical=(therapy,), notes=(note,))
+    paper, words = page(assessed, profile, burned_in=burned_in)
+    dated = burned_in is not BurnedIn.NONE
+    for date in (
+        "2024-01-05",
+        "2023-08-01",
+        "2023-12-24",
+        "2024-01-06",
+        "09:15",
+        "20240105093000",
+        "Dr. Who",
+    ):
+        assert (date in words) is dated, date
+    assert "20240105.5 ml" in words, "a number that is no date"
+    if not dated:
+        assert paper.study_date == ""
+        assert "day \u221212" in words
+        assert "corrected by (not shown) on day +1: a slip" in words
+        assert [row.cells[0] for row in section(paper, "Change since a prior study").table.rows] == [
+            "\u2212157", "0: withheld",
+        ]  # fmt: skip
+
+
+def test_sites_and_references_without_room_stand_below(make, written, tmp_path):
+    quantified = crowd(make, 3, with_models=False)
+    region = with_models(make(claim=Claim.LESION)).segmented.references[0]
+    regions = tuple(replace(region, name=f"region_{n}", suv_mean=n / 4) for n in range(60))
+    segmented = replace(quantified.segmented, references=regions)
+    said = " ".join(
+        read(document(written(Assessed(replace(quantified, segmented=segmented)))), tmp_path).split()
+    )
+    told = [n for n in range(60) if re.search(rf"\bregion {n}\b", said)]
+    assert told == list(range(len(told)))
+    assert len(told) > 12
+    assert said.count("Reference regions") == 2
+    assert len(told) == 60 or f"and {60 - len(told)} more" in said
+
+
+def test_what_has_no_room_is_called_regions_without_volume_where_totals_are_withheld(make, written, tmp_path):
+    quantified = crowd(make, 300)
+    segmented = replace(quantified.segmented, claim=Claim.UPTAKE)
+    withheld = replace(quantified, segmented=segmented, withheld="Physiological uptake has not been removed.")
+    said = " ".join(read(document(written(Assessed(withheld))), tmp_path).split())
+    assert re.search(r"\d+ more regions of uptake are not shown here\. ", said)
+    assert "together" not in said
+    assert "Total uptake" in said
+    assert "TLG" not in said
+    assert "Numbered: the 30 hottest of 300" in said
+
+
+def test_who_gets_the_structured_report_is_sent_there(make, profile, tmp_path):
+    both = Job(destinations=(Destination("a", results=frozenset({ResultKind.PDF, ResultKind.SR})),))
+    quantified = crowd(make, 300)
+    case = replace(quantified.selection.case, job=both)
+    volumes = quantified.segmented.volumes
+    volumes = replace(volumes, selection=replace(volumes.selection, case=case))
+    segmented = replace(quantified.segmented, volumes=volumes)
+    (file,) = write_pdf(Assessed(replace(quantified, segmented=segmented)), profile, tmp_path)
+    assert re.search(
+        r"\d+ more lesions are in the structured report, together", read(document(file), tmp_path)
+    )
+
+
+def test_the_reason_of_withheld_totals_is_in_the_pages_language(make, profile):
+    english = (
+        "Physiological uptake has not been removed: the regions are uptake, not lesions. Tumour totals, "
+    )
+    reason = f"{english}eligibility and response are withheld."
+    assessed = assess(replace(make(), withheld=reason))
+    paper, words = page(assessed, profile, Language.GERMAN)
+    assert paper.withheld.startswith("Zurückgehalten: Physiologische Anreicherung wurde nicht entfernt")
+    assert english not in words, "nor of the prior's totals"
+    assert paper.title == "PET-Bericht"
+
+
+def test_one_lesion_is_one(make, profile):
+    assessed = assess(make(claim=Claim.LESION, centres=((3, 6, 6),)))
+    prior = with_prior(assessed, Correspondence(Fate.MATCHED, (1,), (1,), 0.8, 2.0))
+    _, words = page(replace(assessed, follow_ups=(prior,)), profile)
+    assert "Prior totals: 1 lesion, volume" in words
