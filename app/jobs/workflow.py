@@ -243,12 +243,11 @@ class Studies:
                 essence=found.essence,
                 found=found.results,
                 destinations=dict.fromkeys(ae.destinations if done else tell, kind),
+                reading=reading,
             )
         except IntegrityError:
             sentence = "Instances with the same UIDs are results of another job already."
             return self._park(row, "RESULTS_EXIST", sentence)
-        if reading is not None and state == JobState.DONE:
-            self._ledger.readings.record(reading)
         return Verdict(state, found.code)
 
     @contextmanager

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Engine, Row, and_, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from app.jobs.queue import Queue
-from app.jobs.records.new import NewJob, NewResult
+from app.jobs.records.new import NewJob, NewReading, NewResult
+from app.jobs.records.readings import record
 from app.jobs.records.transitions import (
     OPEN_DELIVERIES,
     READ_ONLY,
@@ -222,6 +223,7 @@ class Jobs:
         essence: str | None = None,
         found: Iterable[NewResult] = (),
         destinations: Mapping[str, DeliveryKind] | None = None,
+        reading: NewReading | None = None,
     ) -> JobState:
         """Register what the MAP did, once: results, their deliveries, and what they replace.
 
@@ -239,6 +241,8 @@ class Jobs:
             The results.
         destinations : mapping of str to DeliveryKind, optional
             Which remotes get what: RESULTS or STATUS.
+        reading : NewReading, optional
+            The answer that the job has measured; kept when the job is DONE.
 
         Returns
         -------
@@ -261,6 +265,8 @@ class Jobs:
             records = [{name: getattr(one, name) for name in one.__slots__} for one in found]
             if records:
                 connection.execute(insert(results), [{"job_id": job, **record} for record in records])
+            if reading is not None and state == JobState.DONE:
+                record(connection, reading)
             for destination, kind in (destinations or {}).items():
                 add_delivery(connection, self.queue, job, kind, destination)
             if state != JobState.UNCHANGED:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Engine, Row, insert, select
+from sqlalchemy import Connection, Engine, Row, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from app.jobs.records.new import NewReading
@@ -23,26 +23,35 @@ class Readings:
 
     def record(self, new: NewReading) -> bool:
         """Keep an answer; False when it is known already."""
-        known = select(readings.c.answer_uid).where(readings.c.answer_uid == new.answer_uid)
         with self._reader.connect() as connection:
-            if connection.execute(known).first():
+            if is_recorded(connection, new):
                 return False
-        try:
-            with self.engine.begin() as connection:
-                study = select(jobs.c.study_key).where(jobs.c.id == new.job_id)
-                connection.execute(
-                    insert(readings).values(
-                        time_s=time.time(),
-                        study_key=connection.execute(study).scalar_one(),
-                        **{name: getattr(new, name) for name in new.__slots__},
-                    )
-                )
-        except IntegrityError:
-            return False  # another process was first
-        return True
+        with self.engine.begin() as connection:
+            return record(connection, new)
 
     def since(self, since_s: float = 0.0) -> Sequence[Row[Any]]:
         """The answers that came after a time (seconds since 1970), the earliest first."""
         query = select(readings).where(readings.c.time_s >= since_s).order_by(readings.c.time_s)
         with self._reader.connect() as connection:
             return connection.execute(query).all()
+
+
+def is_recorded(connection: Connection, new: NewReading) -> bool:
+    """Whether an answer is known."""
+    known = select(readings.c.answer_uid).where(readings.c.answer_uid == new.answer_uid)
+    return connection.execute(known).first() is not None
+
+
+def record(connection: Connection, new: NewReading) -> bool:
+    """Keep an answer in a transaction that goes on; False when it is known already."""
+    if is_recorded(connection, new):
+        return False
+    study = select(jobs.c.study_key).where(jobs.c.id == new.job_id)
+    values = {name: getattr(new, name) for name in new.__slots__}
+    key = connection.execute(study).scalar_one()
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(readings).values(time_s=time.time(), study_key=key, **values))
+    except IntegrityError:
+        return False  # another process was first
+    return True
