@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -16,13 +17,19 @@ from operators.study.part10 import IMAGE_CLASSES, DamagedFileError, read_part10
 
 EDITED: Final = "edited_segmentation"
 VERIFIED_REPORT: Final = "verified_report"
+MOST_ANSWERS = 100
+"""As many as ``job.json`` may name."""
+_UID: Final = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
+"""As the schema of ``job.json`` has it (PS3.5 9.1)."""
+_UID_LENGTH = 64
 _TIMES: Final = (("ContentDate", "ContentTime"), ("SeriesDate", "SeriesTime"))
 
 
 def answers_in(files: Iterable[Path]) -> list[dict[str, str]]:
     """Return ``answers`` of ``job.json``: the segmentations among a job's instances, the latest last.
 
-    Which one is the latest is told by their own Content Date and Time.
+    Which one is the latest is told by their own Content Date and Time. Never more, and no other names, than
+    the schema of ``job.json`` allows.
     """
     found = []
     for path in files:
@@ -32,7 +39,13 @@ def answers_in(files: Iterable[Path]) -> list[dict[str, str]]:
             header = damaged.header or Dataset()
         if text(header, "SOPClassUID") in SEGMENTATION_CLASSES:
             found.append((_times(header), text(header, "SOPInstanceUID")))
-    return [{"sop_instance_uid": uid} for _, uid in sorted(found) if uid]
+    named = {uid: None for _, uid in sorted(found, reverse=True) if is_uid(uid)}
+    return [{"sop_instance_uid": uid} for uid in reversed(list(named)[:MOST_ANSWERS])]
+
+
+def is_uid(value: str) -> bool:
+    """Whether ``job.json`` can name an instance so."""
+    return len(value) <= _UID_LENGTH and _UID.fullmatch(value) is not None
 
 
 def _times(header: Dataset) -> tuple[str, ...]:

@@ -17,8 +17,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.gateway.assembler.answers import Answers
 from app.gateway.assembler.asking import Asker
 from app.gateway.assembler.completeness import Facts, proves_complete, read_facts
-from app.gateway.assembler.manifest import Entry, read_entry, relevant
-from app.gateway.assembler.revision import PRIORITIES, Revision, UnfitError, hand_over, supplemented
+from app.gateway.assembler.manifest import Entry, beside, read_entry, relevant
+from app.gateway.assembler.revision import (
+    PRIORITIES,
+    TOO_MANY_EDITS,
+    Revision,
+    UnfitError,
+    hand_over,
+    limited,
+    supplemented,
+)
 from app.gateway.expected import was_expected
 from app.gateway.network.query import FoundSeries
 from app.gateway.settings import Gateway, LocalAe, Remote
@@ -194,17 +202,17 @@ class Assembler:
         if study.scanned_ns != changed_ns or now - changed_ns / 1e9 <= RACY_S:
             self._scan(folder, study)
             study.scanned_ns = changed_ns
-        arrivals_ns = study.arrivals_ns
         ae = self._settings.local(folder.ae_title)
-        if not arrivals_ns or folder.key == NO_STUDY:
-            return True
-        if ae is None:
+        if ae is None and relevant(study.entries):
             get_logger().warning("ae_title_not_in_settings", study_key=folder.study_key)
+        if ae is None or folder.key == NO_STUDY:
             return True
-        if was_expected(self._settings.data, folder, [ns / 1e9 for ns in arrivals_ns]):
-            return True
-        if is_open:
+        if is_open and study.entries:
             return False
+        self._weigh(folder, study)
+        arrivals_ns = study.arrivals_ns
+        if not arrivals_ns or was_expected(self._settings.data, folder, [ns / 1e9 for ns in arrivals_ns]):
+            return True
         # The clock may have been set back: time that we saw pass counts as well.
         quiet_s = max(now - max(arrivals_ns) / 1e9, time.monotonic() - study.since_s)
         if quiet_s < ae.quiet_s and not self._is_proven(folder, study, ae, quiet_s):
@@ -222,14 +230,22 @@ class Assembler:
             if study.status.get(name) != (time_ns, size):
                 study.entries[name] = read_entry(folder.path / name, size)
                 study.facts.pop(name, None)
-        beside = {name: entry for name, entry in study.entries.items() if entry and not entry.is_relevant}
-        if beside.keys() != study.weighed:
-            study.answers = self._answers.among(folder, beside)
-            study.weighed = frozenset(beside)
+        study.answers = {name: entry for name, entry in study.answers.items() if name in status}
         study.status = status
         if study.held != before:
             study.asked, study.since_s = _Asked(), time.monotonic()
         self._notice_returned(folder, study)
+
+    def _weigh(self, folder: StudyFolder, study: _Study) -> None:
+        """Tell which of the files that are no images are answers."""
+        others = beside(study.entries)
+        if others.keys() == study.weighed:
+            return
+        before = study.held
+        study.answers = self._answers.among(folder, others)
+        study.weighed = frozenset(others)
+        if study.held != before:
+            study.asked, study.since_s = _Asked(), time.monotonic()
 
     def _notice_returned(self, folder: StudyFolder, study: _Study) -> None:
         """Log results of ours that came back by auto-routing; they change nothing."""
@@ -285,9 +301,12 @@ class Assembler:
         if latest is not None and held.is_known(latest):
             return
         try:
-            with supplemented(
-                held, latest, self._exchange, folder.study_key, self._settings.data
-            ) as revision:
+            with supplemented(held, latest, self._exchange, folder.study_key, self._settings.data) as whole:
+                revision = limited(whole, held)
+                if len(revision.entries) < len(whole.entries):
+                    self._ledger.incidents.report_once(
+                        "ANSWERS_TOO_MANY", TOO_MANY_EDITS, study=folder.study_key
+                    )
                 job = hand_over(self._ledger, self._exchange, folder, revision, PRIORITIES[ae.priority])
         except UnfitError as error:
             self._ledger.incidents.report_once(error.code, error.sentence, study=folder.study_key)

@@ -69,6 +69,11 @@ def relevant(entries: Mapping[str, Entry | None]) -> dict[str, Entry]:
     return {name: entry for name, entry in entries.items() if entry is not None and entry.is_relevant}
 
 
+def beside(entries: Mapping[str, Entry | None]) -> dict[str, Entry]:
+    """Return the files that are no PET or CT images: among them are answers."""
+    return {name: entry for name, entry in entries.items() if entry is not None and not entry.is_relevant}
+
+
 def _file_meta(head: bytes) -> Dataset | None:
     # One element more than the group, so that the reader sees where it ends even in a tiny file.
     padded = head + b"\x08\x00\x05\x00CS\x00\x00" + bytes(8)

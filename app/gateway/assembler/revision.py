@@ -14,7 +14,8 @@ from typing import Any, Self
 from pydicom.dataset import Dataset
 from sqlalchemy import Row
 
-from app.gateway.assembler.manifest import Entry, decode, digest_of, encode, read_entry, relevant
+from app.gateway.assembler.answers import Answers
+from app.gateway.assembler.manifest import Entry, beside, decode, digest_of, encode, read_entry, relevant
 from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, StudyFolder, hashed
 from app.jobs.exchange import MANIFEST, Exchange, ExchangeError
@@ -26,6 +27,12 @@ from operators.study.part10 import DamagedFileError, read_part10
 PRIORITIES = {"stat": 1, "routine": 10}
 SCRATCH = "scratch"
 SAME_TIME_S = 0.001
+MOST_EDITS = 20
+"""Edited segmentations of one study that make revisions; no further one does, whoever sends them."""
+TOO_MANY_EDITS = (
+    f"More than {MOST_EDITS} edited segmentations of a study came: the latest is not used. If two systems "
+    "answer each other, stop routing the results of one to the other."
+)
 
 
 class UnfitError(Exception):
@@ -65,7 +72,7 @@ class RerunError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """The PET and CT instances of a study, and where their files are."""
+    """The PET and CT instances of a study and its edited segmentations, and where their files are."""
 
     entries: Mapping[str, Entry]
     """By the name of the file."""
@@ -92,6 +99,20 @@ class Revision:
             return True
         newer = self.time_s > datetime.fromisoformat(latest.time).timestamp() + SAME_TIME_S
         return not newer and len(self.entries) <= latest.instances
+
+
+def limited(revision: Revision, held: Revision) -> Revision:
+    """Return a revision with as many edited segmentations as a study may have: those that came first.
+
+    What the spool no longer holds came before what it holds.
+    """
+    edits = [name for name, entry in revision.entries.items() if not entry.is_relevant]
+    if len(edits) <= MOST_EDITS:
+        return revision
+    arrived = {name: held.files[name].stat().st_mtime_ns if name in held.files else 0 for name in edits}
+    surplus = set(sorted(edits, key=lambda name: (arrived[name], name))[MOST_EDITS:])
+    kept = {name: entry for name, entry in revision.entries.items() if name not in surplus}
+    return replace(revision, entries=kept, files={name: revision.files[name] for name in kept})
 
 
 @contextmanager
@@ -224,18 +245,22 @@ def rerun(
     asked_s = time.time()  # what comes while we look is newer than what this revision has
     titles = [ae.title for ae in settings.ae_titles] if ae_title is None else [ae_title]
     folders = [spool.folder(title, study_instance_uid) for title in titles]
-    known = [folder for folder in folders if _held(folder) or ledger.jobs.latest(folder.study_key)]
+    known = [
+        folder for folder in folders if relevant(_entries(folder)) or ledger.jobs.latest(folder.study_key)
+    ]
     if len(known) > 1:
         raise RerunError("SEVERAL_AE_TITLES", "The study came to several AE titles: name the one to run.")
     if not known:
         raise RerunError("NOT_THERE", "No study of this UID with PET or CT images is known.")
     (folder,) = known
     latest = ledger.jobs.latest(folder.study_key)
-    held = Revision.of_spool(folder, _held(folder), 0)
+    files = _entries(folder)
+    edits = Answers(ledger, exchange, settings.data).among(folder, beside(files)) if latest else {}
+    held = Revision.of_spool(folder, {**relevant(files), **edits}, 0)
     ae = settings.local(folder.ae_title)
     try:
         with supplemented(held, latest, exchange, folder.study_key, settings.data) as revision:
-            now = replace(revision, time_s=asked_s)
+            now = replace(limited(revision, held), time_s=asked_s)
             job = hand_over(
                 ledger, exchange, folder, now, PRIORITIES[ae.priority if ae else "routine"], origin="rerun"
             )
@@ -247,10 +272,10 @@ def rerun(
     return job
 
 
-def _held(folder: StudyFolder) -> dict[str, Entry]:
-    """Return the PET and CT instances of a study in the spool."""
+def _entries(folder: StudyFolder) -> dict[str, Entry | None]:
+    """Return what the spool has of a study."""
     try:
         found = folder.files()
     except FileNotFoundError:
         return {}
-    return relevant({name: read_entry(folder.path / name, status.st_size) for name, status in found.items()})
+    return {name: read_entry(folder.path / name, status.st_size) for name, status in found.items()}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,24 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
+from app.gateway.assembler import answers, revision
 from app.gateway.assembler.assembler import Assembler
+from app.gateway.assembler.ours import is_written_by_theramap
 from app.gateway.settings import Gateway
 from app.gateway.spool import Spool
 from app.jobs.database import open_ledger, prepare_database
 from app.jobs.exchange import Exchange
 from app.jobs.readings import EDITED, VERIFIED_REPORT, answers_in, of_edited
-from app.jobs.records.new import NewResult
-from app.jobs.tables import JobState
+from app.jobs.records import jobs as records
+from app.jobs.records.new import NewReading, NewResult
+from app.jobs.tables import DeliveryKind, JobState
+from operators.domain import Assessed
+from operators.results.seg import write_seg
 from tests.app.gateway.spooled import small_study, spool_files
 from tests.app.jobs.canned import completed, write_result
+from tests.operators.results.conftest import build, profile
+
+__all__ = ["profile"]  # a fixture
 
 NOW = 1_760_000_000.0
 SEG, SR = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.33"
@@ -121,6 +131,12 @@ class Site:
         kept = self.exchange.fetch_input(job.study_key, job.manifest_digest, self.folder)
         manifest = json.loads((kept.parent / "manifest.json").read_bytes())
         return {one["sop_instance_uid"] for one in manifest}
+
+
+@pytest.fixture
+def quantified() -> Any:
+    """A small measured PET."""
+    return build()
 
 
 @pytest.fixture
@@ -249,3 +265,225 @@ def test_the_record_of_an_edit_counts_lesions(site: Site) -> None:
     )  # fmt: skip
     assert row.changed_dice == [0.8]
     assert of_edited(job, completed(site.uid, [])) is None
+
+
+def _codes(site: Site) -> list[str]:
+    return [one.code for one in site.ledger.incidents.latest()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"SOPInstanceUID": "1.2.03.4"}, "ANSWER_INVALID_UID"),
+        ({"SeriesInstanceUID": "1.2.66.1"}, "ANSWER_IN_IMAGE_SERIES"),
+    ],
+)
+def test_an_edit_that_would_spoil_the_study_is_an_incident(
+    site: Site, changes: dict[str, str], code: str
+) -> None:
+    _tell(site, series=[{"series_instance_uid": "1.2.66.1", "modality": "CT"}])
+    site.send([site.answer(1, ["2.25.1"], **changes)])
+    assert site.tick().revision == 1
+    assert _codes(site) == [code]
+    assert all(value not in site.ledger.incidents.latest()[0].sentence for value in changes.values())
+
+
+def test_the_job_names_the_latest_hundred_edits_of_valid_uid(site: Site, tmp_path: Path) -> None:
+    for number in range(103):
+        site.answer(number, ["2.25.1"])
+    site.answer(200, ["2.25.1"], SOPInstanceUID="1.2.03.4")
+    named = answers_in(site.folder.glob("answer-*.dcm"))
+    assert [one["sop_instance_uid"] for one in named] == [f"1.2.9.{number}" for number in range(3, 103)]
+
+
+def test_the_second_edit_must_be_of_the_patient_of_the_first(site: Site) -> None:
+    ours = dcmread(site.results / "seg.dcm")
+    ours.PatientBirthDate = ""  # the images state none: each birth date alone agrees with it
+    _replace_output(site, ours)
+    site.send([site.answer(1, ["2.25.1"], PatientBirthDate="19500101")])
+    second = site.tick()
+    assert second.revision == 2
+    site.send([site.answer(2, ["2.25.1"], PatientBirthDate="19600202")])
+    assert site.tick().revision == 2
+    assert _codes(site) == ["ANSWER_OTHER_PATIENT"]
+
+
+def test_an_answer_to_results_without_a_readable_instance_is_not_called_another_patients(site: Site) -> None:
+    (_output(site) / "seg.dcm").write_bytes(b"damaged")
+    site.send([site.answer(1, ["2.25.1"])])
+    assert site.tick().revision == 1
+    assert _codes(site) == ["ANSWER_UNCHECKED"]
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_an_edit_that_cannot_be_read_now_is_read_later(site: Site, fault: Exception) -> None:
+    site.send([site.answer(1, ["2.25.1"])])
+    read = answers.pydicom.dcmread
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise fault
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers.pydicom, "dcmread", fail)
+        assert site.tick().revision == 1
+    assert answers.pydicom.dcmread is read
+    for study in site.assembler._known.values():
+        study.not_before_s = 0.0  # the pause after a fault is over
+    assert site.tick().revision == 2
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"lesions": [{}]}', '{"files": [{"kind": "seg"}]}'])
+def test_results_that_cannot_be_understood_are_as_if_cleaned_away(site: Site, content: str) -> None:
+    (_output(site) / "results.json").write_text(content)
+    site.send([site.answer(1, ["2.25.1"])])
+    assert site.tick().revision == 1
+    assert _codes(site) == []
+
+
+def test_a_report_on_results_of_another_kind_is_not_counted(site: Site) -> None:
+    _tell(site, segmentation={})
+    site.send([site.answer(1, ["2.25.1"], SR)])
+    assert site.tick().revision == 1
+    assert site.ledger.readings.since() == []
+    assert _codes(site) == []
+
+
+def test_a_report_may_be_as_large_as_reports_are_and_no_larger(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "REPORT_BYTES", 100)
+    site.send([site.answer(1, ["2.25.1"], SR), site.answer(2, ["2.25.1"])])
+    assert site.tick().revision == 2
+    assert site.ledger.readings.since() == []
+
+
+def test_a_study_that_is_open_is_not_weighed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.send([site.answer(1, ["2.25.1"])])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site.spool, "open_studies", lambda: {(site.study.ae_title, site.study.key)})
+        patch.setattr(answers.Answers, "among", None)  # would fail
+        assert site.tick().revision == 1
+    assert _codes(site) == []
+    assert site.tick().revision == 2
+
+
+def _ours(path: Path, quantified: Any, profile: Any) -> Dataset:
+    (file,) = write_seg(Assessed(quantified), profile, path)
+    return dcmread(file.path)
+
+
+def test_what_theramap_wrote_elsewhere_is_no_answer_and_an_edit_of_it_is(
+    site: Site, quantified: Any, profile: Any, tmp_path: Path
+) -> None:
+    written = _ours(tmp_path, quantified, profile)
+    assert is_written_by_theramap(written)
+    _adopt(site, written)
+    foreign = tmp_path / "foreign.dcm"
+    written.save_as(foreign)
+    site.send([foreign])
+    assert site.tick().revision == 1
+    assert _codes(site) == []
+    written.SOPInstanceUID = written.file_meta.MediaStorageSOPInstanceUID = "2.25.991"
+    written.SeriesInstanceUID = "2.25.992"
+    written.Manufacturer, written.ManufacturerModelName = "Somebody else", "Editor"
+    written.save_as(foreign)
+    site.send([foreign])
+    assert site.tick().revision == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"SOPInstanceUID": "1.2.826.0.1.3680043.8.498.1", "SeriesInstanceUID": "1.2.826.0.1.3680043.8.498.2"},
+        {"ManufacturerModelName": "https://github.com/OHIF"},
+        {"ContentLabel": "SEGMENTATION"},
+        {"ContentDate": "20260301", "ContentTime": "120000"},
+        {"SeriesTime": "120001.5"},
+        {"SoftwareVersions": "5"},
+        {"ContributingEquipmentSequence": []},
+    ],
+)
+def test_what_an_editor_writes_anew_makes_it_no_longer_ours(
+    quantified: Any, profile: Any, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    written = _ours(tmp_path, quantified, profile)
+    for keyword, value in changes.items():
+        setattr(written, keyword, value)
+    assert not is_written_by_theramap(written)
+
+
+def test_a_study_takes_so_many_edits_and_no_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revision, "MOST_EDITS", 2)
+    for number in (5, 4):
+        site.send([site.answer(number, ["2.25.1"])])
+        site.finish(site.tick())
+    assert site.ledger.jobs.latest(site.study.study_key).revision == 3
+    for number in (1, 2):
+        site.send([site.answer(number, ["2.25.1"])])
+        assert site.tick().revision == 3
+        site.restart()
+    assert _codes(site) == ["ANSWERS_TOO_MANY"]
+    shutil.rmtree(site.study.path)  # cleaned away: how many there were is told by the exchange
+    site.send([site.answer(3, ["2.25.1"])])
+    assert site.tick().revision == 3
+
+
+def test_a_rerun_has_the_edit_that_waits_for_its_revision(site: Site) -> None:
+    site.send([site.answer(1, ["2.25.1"])])
+    job = revision.rerun(site.settings, site.ledger, site.spool, site.exchange, site.uid)
+    assert "1.2.9.1" in site.instances(site.ledger.jobs.get(job))
+    assert site.tick().revision == 2
+
+
+def _adopt(site: Site, instance: Dataset) -> None:
+    """Make an instance one of the study whose lesions it has."""
+    instance.StudyInstanceUID, instance.PatientID = site.uid, site.patient.PatientID
+    instance.PatientName = site.patient.PatientName
+    instance.PatientBirthDate = site.patient.get("PatientBirthDate", "")
+    for segment in instance.SegmentSequence:
+        segment.TrackingUID = "2.25.1"
+
+
+def _output(site: Site) -> Path:
+    """The folder that the exchange gives of the first revision, for a test to change."""
+    folder = site.exchange.fetch_output(f"{site.study.study_key}-r1", site.folder)
+    folder.chmod(0o700)
+    for path in folder.iterdir():
+        path.chmod(0o600)
+    return folder
+
+
+def _tell(site: Site, **changes: Any) -> None:
+    path = _output(site) / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | changes))
+
+
+def _replace_output(site: Site, instance: Dataset) -> None:
+    instance.save_as(_output(site) / "seg.dcm")
+
+
+def test_a_reading_is_recorded_with_its_jobs_end_or_not_at_all(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = NewReading(
+        answer_uid="1.2.9.1", job_id="", kind=EDITED, algorithm="fixed_suv 1", called_before="lesion",
+        lesions_before=3, lesions_after=1, accepted=1, changed=0, rejected=2, regrouped=0, added=0,
+        volume_before_ml=10.0, volume_after_ml=2.0, dice=0.5, changed_dice=[],
+    )  # fmt: skip
+    for number in (1, 2):
+        site.send([site.answer(number, ["2.25.1"])])
+        job = site.tick()
+        reading = replace(new, job_id=job.id)
+        to = {"pacs": DeliveryKind.RESULTS}
+        site.ledger.jobs.start(job.id, "w")
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "add_delivery", lambda *_: 1 / 0)  # dies in the transaction
+            with pytest.raises(ZeroDivisionError):
+                site.ledger.jobs.end(job.id, JobState.DONE, destinations=to, reading=reading)
+        assert site.ledger.jobs.get(job.id).state == JobState.RUNNING
+        assert len(site.ledger.readings.since()) == (0 if number == 1 else 1)
+        # the second job measures the same answer again: it counts once, and the job ends
+        assert site.ledger.jobs.end(job.id, JobState.DONE, destinations=to, reading=reading) == JobState.DONE
+        assert [row.answer_uid for row in site.ledger.readings.since()] == ["1.2.9.1"]
+    (row,) = site.ledger.readings.since()
+    assert row.job_id.endswith("-r2")
