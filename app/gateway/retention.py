@@ -23,14 +23,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from sqlalchemy import Row
 
-from app.gateway.assembler.manifest import read_entry, relevant
-from app.gateway.assembler.revision import Revision
+from app.gateway.assembler.answers import AT_ONCE
+from app.gateway.assembler.manifest import beside, read_entry, relevant
+from app.gateway.assembler.revision import SAME_TIME_S, Revision
 from app.gateway.expected import was_expected
 from app.gateway.settings import Gateway
 from app.gateway.spool import Spool, StudyFolder, stored_digest
@@ -38,10 +40,13 @@ from app.jobs.exchange import Exchange
 from app.jobs.ledger import Ledger
 from app.jobs.records.jobs import ENDED
 from app.log import get_logger
+from operators.reading.frames import SEGMENTATION_CLASSES
 
 LOCK = ".cleaning"
 TRASH, GONE, MARK = "trash", ".gone.", "~"
 DAY_S = 86400.0
+EDIT_WAITS_S = DAY_S
+"""An edited segmentation becomes a revision within minutes; after so long it waits for nothing."""
 MEBI = 2**20
 BUDGET_S = 10.0
 """One run removes for no longer than this: the keeper has other things to do as well."""
@@ -154,7 +159,7 @@ def _judge(folder: StudyFolder, settings: Gateway, ledger: Ledger) -> _Candidate
     latest = jobs[-1]
     if latest.state not in ENDED or ledger.deliveries.has_open(folder.study_key):
         return None
-    if _has_news(folder, latest, files):
+    if _has_news(folder, latest, files, ledger):
         return None
     since_s = max(float(latest.ended_s or latest.created_s), latest_s)
     return _Candidate(folder, since_s, frozenset(files), identities)
@@ -171,12 +176,29 @@ def _awaits_its_job(folder: StudyFolder, settings: Gateway, files: dict[str, os.
     )
 
 
-def _has_news(folder: StudyFolder, latest: Row[Any], files: dict[str, os.stat_result]) -> bool:
-    """Whether a PET or CT instance came that the latest job did not have."""
-    held = relevant({name: read_entry(folder.path / name, files[name].st_size) for name in files})
-    if not held:
-        return False
-    return not Revision.of_spool(folder, held, max(files[name].st_mtime_ns for name in held)).is_known(latest)
+def _has_news(
+    folder: StudyFolder, latest: Row[Any], files: dict[str, os.stat_result], ledger: Ledger
+) -> bool:
+    """Whether a PET or CT instance came that the latest job did not have, or a possible edit of its results.
+
+    Only the assembler tells an edit: what a day later is of no revision is none.
+    """
+    entries = {name: read_entry(folder.path / name, files[name].st_size) for name in files}
+    held = relevant(entries)
+    if held:
+        latest_ns = max(files[name].st_mtime_ns for name in held)
+        if not Revision.of_spool(folder, held, latest_ns).is_known(latest):
+            return True
+    since_s = max(datetime.fromisoformat(latest.time).timestamp() + SAME_TIME_S, time.time() - EDIT_WAITS_S)
+    new = [
+        entry.sop_instance_uid
+        for name, entry in beside(entries).items()
+        if entry.sop_class_uid in SEGMENTATION_CLASSES and files[name].st_mtime > since_s
+    ]
+    return any(
+        set(new[at : at + AT_ONCE]) - ledger.results.own(new[at : at + AT_ONCE])
+        for at in range(0, len(new), AT_ONCE)
+    )
 
 
 def _take(found: _Candidate, settings: Gateway, ledger: Ledger, exchange: Exchange, spool: Spool) -> bool:

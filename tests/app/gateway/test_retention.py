@@ -11,6 +11,8 @@ from app.gateway.retention import TRASH, Cleaned, clean, holding
 from app.gateway.spool import Spool, StudyFolder, Writer
 from tests.app.site import KEY_OBJECT, Site, age, make_site
 
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
@@ -109,6 +111,15 @@ def test_late_object_that_is_no_image_only_begins_the_days_anew(site: Site) -> N
     path = site.store(study, 9, 5, KEY_OBJECT)
     assert cleaned(site) == Cleaned()
     age(path, 31)
+    assert cleaned(site).studies == 1
+
+
+def test_short_of_space_a_study_stays_while_an_edit_may_wait_for_its_revision(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "data", retention={"start_below_free_mib": 10**9})
+    study, _ = old_study(site, days=2)
+    path = site.store(study, 9, 0, SEGMENTATION)
+    assert cleaned(site) == Cleaned()
+    age(path, 1.5)  # the assembler has found that it is none
     assert cleaned(site).studies == 1
 
 
