@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import uid
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filereader import read_dataset as parse
+from pydicom.filereader import read_preamble
+from pydicom.tag import BaseTag, Tag
 
 from operators.study.attributes import HOSTILE_INPUT_ERRORS, items, number, numbers
 from operators.volume.pixels import MAX_COMPRESSION
@@ -36,6 +42,9 @@ _NATIVE = frozenset(
     }
 )
 
+_BLOCK = 2**20
+_FIRST_PIXEL_TAG = 0x7FE00008
+
 Points = NDArray[np.float64]
 
 
@@ -53,16 +62,94 @@ class Plane:
         return self.origin + x * self.along_column_index + y * self.along_row_index
 
 
-def read_dataset(path: Path, most: int) -> Dataset | None:
-    """Read a file of at most so many bytes; None when it is larger or cannot be read."""
+def read_dataset(
+    path: Path,
+    most: int,
+    *,
+    stop_before_pixels: bool = False,
+    specific_tags: Sequence[str] | None = None,
+) -> Dataset | None:
+    """Read a file of which neither itself nor what it inflates to is large.
+
+    Parameters
+    ----------
+    path : Path
+        A DICOM file (PS3.10).
+    most : int
+        Bytes. A deflated data set (PS3.5 A.5) may inflate to as many, as far as it has to be inflated.
+    stop_before_pixels : bool
+        Leave the pixels out: they are neither read nor inflated.
+    specific_tags : sequence of str, optional
+        Keywords of what is wanted; None is everything.
+
+    Returns
+    -------
+    Dataset or None
+        With ``file_meta``. None where the file is larger or cannot be read.
+    """
+    wanted = None if specific_tags is None else list(specific_tags)
     try:
         if path.stat().st_size > most:
             return None
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.filterwarnings("ignore", module=r"pydicom\.")
-            return pydicom.dcmread(path)
+            preamble = read_preamble(file, force=False)
+            meta = parse(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+            if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
+                return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels, specific_tags=wanted)
+            stream = _Inflated(file, most)
+            found = parse(
+                cast(BinaryIO, stream),
+                is_implicit_VR=False,
+                is_little_endian=True,
+                stop_when=_at_pixels if stop_before_pixels else None,
+                specific_tags=None if wanted is None else [Tag(keyword) for keyword in wanted],
+            )
+            return FileDataset(str(path), found, preamble, FileMetaDataset(dict(meta.items())), False, True)
     except HOSTILE_INPUT_ERRORS:
         return None
+
+
+def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return tag.real >= _FIRST_PIXEL_TAG
+
+
+class _Inflated:
+    """A deflated data set as a stream that inflates what is asked of it and no more (PS3.5 A.5).
+
+    pydicom inflates a whole one at once: 300 KB became 300 MiB before anything could be said of it.
+    """
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self._file, self._most = file, most
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._kept = bytearray()
+        self._position = 0
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + (self._position if whence == io.SEEK_CUR else 0)
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        stop = self._position + size
+        self._inflate_to(stop)
+        with memoryview(self._kept) as kept:
+            found = bytes(kept[self._position : stop])
+        self._position += len(found)
+        return found
+
+    def _inflate_to(self, stop: int) -> None:
+        while len(self._kept) < stop and not self._inflater.eof:
+            pending = self._inflater.unconsumed_tail or self._file.read(_BLOCK)
+            block = self._inflater.decompress(pending, _BLOCK)
+            if not pending and not block:
+                raise OSError("ends before the end of its deflated data set")
+            self._kept += block
+            if len(self._kept) > self._most:
+                raise OSError("inflates to more than is read")
 
 
 def can_hold(dataset: Dataset, pixels: int) -> bool:
