@@ -22,6 +22,7 @@ from operators.domain import (
 )
 from operators.reading.difference import dice, judge
 from operators.reading.edited import AnswerFaultError, Edited, read_edited
+from operators.volume.pixels import DECODER_ERRORS
 
 EDITED = "Edited by a reader: "
 """Goes before the title of the algorithm whose result was edited."""
@@ -37,6 +38,11 @@ SETTLED = frozenset(
     }
 )
 """Notes that say why regions are not called lesions: a person has said so since."""
+
+READING_ERRORS = DECODER_ERRORS
+"""What numbers of a hostile answer can raise that no check has foreseen: a ValueError, a TypeError, a
+LookupError, an ArithmeticError, a MemoryError. Caught around the reading alone: a file that anybody may send
+does not cost the study its automatic result. What is measured afterwards raises as ever."""
 
 
 def with_answer(segmented: Segmented) -> Segmented:
@@ -57,8 +63,7 @@ def with_answer(segmented: Segmented) -> Segmented:
     notes: list[Note] = []
     for sop_instance_uid in reversed(job.answers):
         try:
-            instance = _instance(segmented.volumes, sop_instance_uid)
-            edited = read_edited(instance, segmented.volumes)
+            edited = _read(segmented.volumes, sop_instance_uid)
         except AnswerFaultError as fault:
             sentence = f"The edited segmentation {sop_instance_uid} was not used: {fault.sentence}"
             notes.append(Note(fault.code, sentence))
@@ -88,6 +93,14 @@ def read_names(reading: Reading | None, carried: Mapping[int, TrackedName]) -> d
         number: TrackedName(one.identifier, one.uid, since.get(one.uid)) for number, one in named.items()
     }
     return dict(sorted(names.items()))
+
+
+def _read(volumes: Volumes, sop_instance_uid: str) -> Edited:
+    try:
+        return read_edited(_instance(volumes, sop_instance_uid), volumes)
+    except READING_ERRORS as error:
+        sentence = "it holds values that cannot be read as a segmentation. Save it again."
+        raise AnswerFaultError("ANSWER_UNREADABLE", sentence) from error
 
 
 def _instance(volumes: Volumes, sop_instance_uid: str) -> Instance:

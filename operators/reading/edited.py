@@ -6,6 +6,8 @@ of the PET, or on those of the CT: then a PET voxel has the value of the CT voxe
 
 from __future__ import annotations
 
+import itertools
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +40,10 @@ MOST_VOXELS = 2**31
 """Pixels of all frames: a whole-body CT has 2**28."""
 MOST_FRAMES = 200_000
 IDENTIFIER_LENGTH = 64
+BOXES_OF_PET = 4
+"""Times the PET's voxels: so many may the boxes around all segments have together, each is held as a mask."""
+BOX_VOXELS = 50_000_000
+"""They may have so many in a small PET too."""
 IN_PLANE = 0.25
 """Of a voxel: how far a frame may lie aside of the image's pixels. Positions are texts of few digits."""
 ALONG = 0.3
@@ -45,6 +51,8 @@ ALONG = 0.3
 
 Indices = NDArray[np.int64]
 """Flat indices of voxels into a (z, y, x) grid."""
+Bounds = tuple[Indices, Indices]
+"""The first voxel of a box and the one after its last, (z, y, x)."""
 
 
 class AnswerFaultError(Exception):
@@ -114,7 +122,13 @@ def read_edited(instance: Instance, volumes: Volumes) -> Edited:
     voxels = _voxels(header, places, shape, {one.number for one in segments})
     pet = volumes.pet.geometry
     if geometry is not pet:
-        voxels = {segment: _resampled(found, geometry, pet) for segment, found in voxels.items()}
+        around = {segment: _around(found, geometry, pet) for segment, found in voxels.items()}
+        _require_small(around.values(), pet)
+        voxels = {
+            segment: _resampled(found, around[segment], geometry, pet) for segment, found in voxels.items()
+        }
+    voxels = {segment: found for segment, found in voxels.items() if found.size}
+    _require_small((_box(found, pet.shape) for found in voxels.values()), pet)
     kept, overlapping = _first_wins(voxels, pet.shape)
     lesions = [_drawn(one, kept[one.number], pet) for one in segments if kept.get(one.number, _NONE).size]
     if not lesions:
@@ -254,9 +268,11 @@ def _voxels(
     parts: dict[int, list[Indices]] = {}
     count = 0
     try:
-        for segment, z, inside in _drawn_frames(header, places, shape):
+        for segment, z, inside in _drawn_frames(header, places, shape, wanted):
             if segment in wanted:
                 found = np.flatnonzero(inside)
+                if not found.size:
+                    continue  # a frame of zeros: of nothing else it is a segment without voxels
                 count += len(found)
                 if count > MOST_SEGMENT_VOXELS:
                     raise AnswerFaultError("ANSWER_TOO_LARGE", "its segments are larger than lesions can be.")
@@ -268,9 +284,9 @@ def _voxels(
 
 
 def _drawn_frames(
-    header: Dataset, places: Sequence[int], shape: tuple[int, int, int]
+    header: Dataset, places: Sequence[int], shape: tuple[int, int, int], wanted: set[int]
 ) -> Iterator[tuple[int, int, NDArray[np.bool_]]]:
-    """Segment, slice and pixels of each frame; of a label map, of each segment on it."""
+    """Segment, slice and pixels of each frame; of a label map, of each segment on it that is wanted."""
     form = text(header, "SegmentationType")
     half = max(number(header, "MaximumFractionalValue") or 0.0, 1.0) / 2
     own = items(header, "PerFrameFunctionalGroupsSequence")
@@ -283,7 +299,7 @@ def _drawn_frames(
                 raise ValueError("a frame is not what the header says")
             seen += 1
             if form == "LABELMAP":
-                for segment in np.unique(pixels[pixels > 0]).tolist():
+                for segment in sorted(wanted.intersection(np.unique(pixels).tolist())):
                     yield segment, places[place], pixels == segment
             else:
                 inside = pixels >= half if form == "FRACTIONAL" else pixels > 0
@@ -292,16 +308,32 @@ def _drawn_frames(
         raise ValueError("frames are missing")
 
 
-def _resampled(voxels: Indices, source: Geometry, target: Geometry) -> Indices:
-    """The target's voxels whose centres lie in voxels of the source."""
-    corners = np.stack(np.unravel_index(voxels, source.shape), axis=1)
-    low, high = corners.min(axis=0) - 0.5, corners.max(axis=0) + 0.5
-    eight = np.array(
-        [(z, y, x) for z in (low[0], high[0]) for y in (low[1], high[1]) for x in (low[2], high[2])]
-    )
+def _box(voxels: Indices, shape: tuple[int, int, int]) -> Bounds:
+    places = np.stack(np.unravel_index(voxels, shape), axis=1)
+    return places.min(axis=0), places.max(axis=0) + 1
+
+
+def _around(voxels: Indices, source: Geometry, target: Geometry) -> Bounds:
+    """The box of the target in which the source's voxels lie; at least one voxel is given."""
+    low, stop = _box(voxels, source.shape)
+    axes = zip(low - 0.5, stop - 0.5, strict=True)
+    eight = np.array(list(itertools.product(*axes)))
     around = target.to_index(source.to_lps(eight))
     first = np.clip(np.floor(around.min(axis=0)).astype(int), 0, target.shape)
-    stop = np.clip(np.ceil(around.max(axis=0)).astype(int) + 1, 0, target.shape)
+    return first, np.clip(np.ceil(around.max(axis=0)).astype(int) + 1, 0, target.shape)
+
+
+def _require_small(boxes: Iterable[Bounds], pet: Geometry) -> None:
+    """Refuse segments that are few voxels and far apart: two opposite corners each would fill the memory."""
+    most = max(BOXES_OF_PET * math.prod(pet.shape), BOX_VOXELS)
+    if sum(math.prod((stop - first).tolist()) for first, stop in boxes) > most:
+        sentence = "its segments reach over more of the PET than lesions can. Draw each lesion as a segment."
+        raise AnswerFaultError("ANSWER_TOO_LARGE", sentence)
+
+
+def _resampled(voxels: Indices, box: Bounds, source: Geometry, target: Geometry) -> Indices:
+    """The target's voxels, of those in a box, whose centres lie in voxels of the source."""
+    first, stop = box
     rows, columns = (np.arange(first[axis], stop[axis]) for axis in (1, 2))
     found = [_NONE]
     for z in range(first[0], stop[0]):
@@ -333,7 +365,7 @@ def _first_wins(
 
 def _drawn(segment: _Segment, voxels: Indices, geometry: Geometry) -> DrawnLesion:
     places = np.stack(np.unravel_index(voxels, geometry.shape), axis=1)
-    low, high = places.min(axis=0), places.max(axis=0) + 1
+    low, high = _box(voxels, geometry.shape)
     mask = np.zeros(tuple(high - low), np.bool_)
     mask[tuple((places - low).T)] = True
     z, y, x = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))

@@ -180,8 +180,9 @@ def test_the_segmentation_of_an_edit_carries_the_names(tmp_path: Path) -> None:
     written = {str(s.SegmentLabel): str(s.TrackingUID) for s in dcmread(file.path).SegmentSequence}
     assert {name: written[name] for name, _ in NAMES[:2]} == dict(NAMES[:2])
     (report,) = write_srs(assessed, profile, tmp_path)
-    said = {s.concept.value: s.value for s in statements(assessed)}["TM038"]
-    assert said == difference(found.segmented.reading)
+    assert found.segmented.reading is not None
+    said = difference(found.segmented.reading)
+    assert {s.concept.value: s.value for s in statements(assessed)}["TM038"] == said
     assert said.encode() in report.path.read_bytes()
     rtstruct = ResultProfile(software_version="0.1.0", results=frozenset({ResultKind.RTSTRUCT}))
     (contours,) = write_rtstruct(assessed, rtstruct, tmp_path)
@@ -208,8 +209,8 @@ def test_a_viewers_export_with_labels_only_is_read_and_has_the_same_names_again(
     assert sum(len(judged.before) for judged in one.judged if judged.judgement is Judgement.REJECTED) == 2
 
 
-def test_an_edit_on_the_ct_is_taken_over_to_the_pet(tmp_path: Path) -> None:
-    quantified = phantom(with_ct=True)
+def with_fine_ct(quantified: Quantified) -> tuple[Quantified, Geometry, np.ndarray]:
+    """A study with a CT of finer voxels, its grid, and the first lesion on it."""
     volumes = quantified.segmented.volumes
     assert volumes.ct is not None
     pet = volumes.pet.geometry
@@ -217,15 +218,88 @@ def test_an_edit_on_the_ct_is_taken_over_to_the_pet(tmp_path: Path) -> None:
     affine[:3, 3] += affine[:3, :3] @ [0.4, 0.3, 0.3]
     fine = Geometry((28, 128, 112), affine, pet.frame_of_reference_uid)
     ct = replace(volumes.ct, geometry=fine)
-    quantified = replace(quantified, segmented=replace(quantified.segmented, volumes=replace(volumes, ct=ct)))
+    segmented = replace(quantified.segmented, volumes=replace(volumes, ct=ct))
     points = np.argwhere(np.ones(fine.shape, bool))
     at = np.round(pet.to_index(fine.to_lps(points))).astype(int).clip(0, np.array(SHAPE) - 1)
     labels = balls(2.5)[0][tuple(at.T)].reshape(fine.shape).astype(np.uint8)
+    return replace(quantified, segmented=segmented), fine, labels
+
+
+def test_an_edit_on_the_ct_is_taken_over_to_the_pet(tmp_path: Path) -> None:
+    quantified, fine, labels = with_fine_ct(phantom(with_ct=True))
     path = by_viewer(fine, labels, tmp_path / "a.dcm")
     segmented = answered(quantified, path)
     assert segmented.reading is not None
     assert segmented.reading.grid == "ct"
     np.testing.assert_array_equal(segmented.mask, balls(2.5)[0])
+
+
+def test_a_segment_of_empty_frames_on_the_ct_is_left_out_and_the_others_are_measured(tmp_path: Path) -> None:
+    quantified, fine, labels = with_fine_ct(phantom(with_ct=True))
+    labels[0, 0, :3] = 2
+    path = by_viewer(fine, labels, tmp_path / "a.dcm")
+    file = dcmread(path)
+    (emptied,) = (
+        place
+        for place, group in enumerate(file.PerFrameFunctionalGroupsSequence)
+        if group.SegmentIdentificationSequence[0].ReferencedSegmentNumber == 2
+    )
+    size = fine.shape[1] * fine.shape[2] // 8
+    pixels = bytearray(file.PixelData)
+    pixels[emptied * size : (emptied + 1) * size] = bytes(size)
+    file.PixelData = bytes(pixels)
+    file.save_as(path)
+    segmented = answered(quantified, path)
+    assert [note.code for note in segmented.notes] == ["EDITED_BY_READER", "ANSWER_SEGMENT_EMPTY"]
+    np.testing.assert_array_equal(segmented.mask, balls(2.5)[0])
+    file.PixelData = bytes(len(pixels))
+    file.save_as(path)
+    segmented = answered(quantified, path)
+    assert [note.code for note in segmented.notes] == ["ANSWER_EMPTY"]
+    np.testing.assert_array_equal(segmented.mask, quantified.segmented.mask)
+
+
+@pytest.mark.parametrize("on_ct", [False, True])
+def test_segments_of_far_corners_are_refused_before_their_boxes_are_filled(
+    on_ct: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("operators.reading.edited.BOX_VOXELS", 0)
+    quantified = phantom(with_ct=on_ct)
+    geometry = quantified.segmented.volumes.pet.geometry
+    if on_ct:
+        quantified, geometry, _ = with_fine_ct(quantified)
+        monkeypatch.delattr("operators.reading.edited._resampled")
+    monkeypatch.delattr("operators.reading.edited._drawn")
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[0, 0, :6] = labels[-1, -1, -6:] = np.arange(1, 7)
+    segmented = answered(quantified, by_viewer(geometry, labels, tmp_path / "a.dcm"))
+    assert [note.code for note in segmented.notes] == ["ANSWER_TOO_LARGE"]
+    np.testing.assert_array_equal(segmented.mask, quantified.segmented.mask)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError, IndexError, TypeError, OverflowError, MemoryError, RuntimeError, np.linalg.LinAlgError],
+)
+def test_whatever_reading_an_answer_raises_the_automatic_result_stays(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(*_: object) -> None:
+        raise error("Phantom^Anna")
+
+    quantified = phantom()
+    pet = quantified.segmented.volumes.pet.geometry
+    path = by_viewer(pet, balls(2.5)[0].astype(np.uint8), tmp_path / "a.dcm")
+    monkeypatch.setattr("operators.reading.edited._first_wins", raises)
+    segmented = answered(quantified, path)
+    assert [(note.code, note.sentence) for note in segmented.notes] == [
+        (
+            "ANSWER_UNREADABLE",
+            "The edited segmentation 1.2.3.77.2 was not used: it holds values that cannot be read as a "
+            "segmentation. Save it again.",
+        )
+    ]
+    np.testing.assert_array_equal(segmented.mask, quantified.segmented.mask)
 
 
 @pytest.mark.parametrize(
