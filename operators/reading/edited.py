@@ -31,6 +31,7 @@ from operators.reading.frames import (
     read_dataset,
     segment_of,
 )
+from operators.reading.labels import NAME_LENGTH, is_lesion_name, patient_words
 from operators.segmentation.components import find_components
 from operators.study.attributes import items, number, text
 from operators.volume.pixels import DECODER_ERRORS
@@ -39,7 +40,6 @@ from operators.words import clean_text
 MOST_VOXELS = 2**31
 """Pixels of all frames: a whole-body CT has 2**28."""
 MOST_FRAMES = 200_000
-IDENTIFIER_LENGTH = 64
 BOXES_OF_PET = 4
 """Times the PET's voxels: so many may the boxes around all segments have together, each is held as a mask."""
 BOX_VOXELS = 50_000_000
@@ -90,6 +90,8 @@ class _Segment:
     number: int
     identifier: str
     uid: str
+    unnamed: bool
+    """Its label was not taken as its name."""
 
 
 def read_edited(instance: Instance, volumes: Volumes) -> Edited:
@@ -118,7 +120,7 @@ def read_edited(instance: Instance, volumes: Volumes) -> Edited:
     planes = _planes(header, shape)
     grid, geometry = _grid(header, planes, volumes)
     places = [_place(plane, geometry) for plane in planes]
-    segments = _segments(header, instance.sop_instance_uid)
+    segments = _segments(header, instance.sop_instance_uid, volumes.pet.instances[0].header)
     voxels = _voxels(header, places, shape, {one.number for one in segments})
     pet = volumes.pet.geometry
     if geometry is not pet:
@@ -172,13 +174,14 @@ def _shape(header: Dataset) -> tuple[int, int, int]:
     return frames, rows, columns
 
 
-def _segments(header: Dataset, sop_instance_uid: str) -> list[_Segment]:
+def _segments(header: Dataset, sop_instance_uid: str, pet: Dataset) -> list[_Segment]:
     """The segments in the order of their numbers, each with a name of its own."""
     described = items(header, "SegmentSequence")
     if len(described) > MOST_SEGMENTS:
         raise AnswerFaultError(
             "ANSWER_TOO_LARGE", f"it has {len(described)} segments, more than {MOST_SEGMENTS}."
         )
+    words = patient_words(header, pet)
     found: dict[int, _Segment] = {}
     given: set[str] = set()
     for one in described:
@@ -186,13 +189,15 @@ def _segments(header: Dataset, sop_instance_uid: str) -> list[_Segment]:
         uid = text(one, "TrackingUID")
         if segment < 1 or segment in found:
             continue
-        name = text(one, "TrackingID") or text(one, "SegmentLabel")
+        label = text(one, "TrackingID") or text(one, "SegmentLabel")
+        unnamed = bool(label) and not is_lesion_name(label, words)
+        name = f"Segment {segment}" if unnamed else label
         if not _is_uid(uid) or uid in given:
             uid = _derived_uid(sop_instance_uid, segment)
         else:
             name = name or uid
         given.add(uid)
-        found[segment] = _Segment(segment, clean_text(name, IDENTIFIER_LENGTH), uid)
+        found[segment] = _Segment(segment, clean_text(name, NAME_LENGTH), uid, unnamed)
     return [found[segment] for segment in sorted(found)]
 
 
@@ -391,6 +396,13 @@ def _notes(
         yield Note(
             "ANSWER_SEGMENT_EMPTY",
             f"Left out of the edited segmentation, without a voxel of the PET: {_named(empty)}.",
+        )
+    unnamed = [one.number for one in segments if one.unnamed]
+    if unnamed:
+        yield Note(
+            "ANSWER_LABEL_NOT_TAKEN",
+            f"Not called by the label in the edited segmentation: {_named(unnamed)}. A label is at most "
+            f"{NAME_LENGTH} characters long and names no patient.",
         )
     if overlapping:
         yield Note(
