@@ -21,6 +21,8 @@ from typing import Any, Final
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from app.gateway.assembler import ours
 from app.gateway.assembler.manifest import Entry
@@ -31,7 +33,13 @@ from app.jobs.readings import is_uid, of_verified_report
 from app.jobs.tables import JobState
 from app.log import get_logger
 from operators.domain import Instance
-from operators.reading.frames import REPORT_BYTES, REPORT_CLASSES, SEGMENTATION_BYTES, SEGMENTATION_CLASSES
+from operators.reading.frames import (
+    REPORT_BYTES,
+    REPORT_CLASSES,
+    SEGMENTATION_BYTES,
+    SEGMENTATION_CLASSES,
+    read_dataset,
+)
 from operators.reading.verified import is_verified, predecessors, tracking_uids
 from operators.results.manifest import FILE_NAME
 from operators.study.attributes import HOSTILE_INPUT_ERRORS, text
@@ -259,8 +267,12 @@ def _stranger(header: Dataset, answered: _Results, *accepted: Dataset) -> tuple[
 class _File(io.BufferedReader):
     """A file of which no more is asked than it holds, whatever lengths it states."""
 
+    def __init__(self, raw: io.FileIO) -> None:
+        super().__init__(raw)
+        self._size = os.fstat(raw.fileno()).st_size
+
     def read(self, size: int | None = -1, /) -> bytes:
-        left = max(os.fstat(self.fileno()).st_size - self.tell(), 0)
+        left = max(self._size - self.tell(), 0)
         return super().read(left if size is None or size < 0 else min(size, left))
 
 
@@ -279,13 +291,18 @@ def _read(path: Path, sop_class_uid: str) -> Dataset | None:
     OSError, MemoryError
         It cannot be read now, which says nothing of what it is.
     """
-    if path.stat().st_size > (REPORT_BYTES if sop_class_uid in REPORT_CLASSES else SEGMENTATION_BYTES):
+    most = REPORT_BYTES if sop_class_uid in REPORT_CLASSES else SEGMENTATION_BYTES
+    if path.stat().st_size > most:
         return None
     try:
         with warnings.catch_warnings(), _File(io.FileIO(path)) as file:
             warnings.filterwarnings("ignore", module=r"pydicom\.")
-            header = pydicom.dcmread(file, specific_tags=list(_TAGS), stop_before_pixels=True)
-            return header if all(header.get(tag) for tag in _TAGS[:4]) else None
+            if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                header = read_dataset(path, most, stop_before_pixels=True, specific_tags=_TAGS)
+            else:
+                header = pydicom.dcmread(file, specific_tags=list(_TAGS), stop_before_pixels=True)
+            is_whole = header is not None and all(header.get(tag) for tag in _TAGS[:4])
+            return header if is_whole else None
     except MemoryError:
         raise
     except HOSTILE_INPUT_ERRORS as error:
