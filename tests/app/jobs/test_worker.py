@@ -83,7 +83,7 @@ def test_stop_gives_a_running_study_back_and_another_worker_has_it_at_once(tmp_p
 
 
 def test_study_over_its_time_is_parked_and_the_others_go_on(tmp_path: Path) -> None:
-    site = Site(tmp_path / "site", work={"time_limit_s": 1.0, "deaths": 1})
+    site = Site(tmp_path / "site", work={"time_limit_s": 4.0, "deaths": 1})
     with site.worker() as worker:
         _hold(worker)
         slow = site.queue_phantom(1)
