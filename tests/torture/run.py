@@ -317,10 +317,19 @@ def _kill_supervisor(house: _House) -> None:
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait(DIE_S)
-    _, orphans = psutil.wait_procs(family, DIE_S)
+    _, left = psutil.wait_procs(family, DIE_S)
+    orphans = list(filter(None, map(_command_of, left)))
     if orphans:
-        raise AssertionError(f"these outlived their supervisor: {[one.cmdline() for one in orphans]}")
+        raise AssertionError(f"these outlived their supervisor: {orphans}")
     house.theramap.start()
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    """What a process runs; nothing when it is gone, or dead and waits for an init to take note."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # a zombie, too
+        return []
 
 
 def _rest(
