@@ -17,15 +17,14 @@ from pydicom.errors import InvalidDicomError
 
 from app.jobs.records.new import NewResult
 from app.jobs.tables import JobState
+from operators.reading.frames import SEGMENTATION_CLASSES
 from operators.results.manifest import FILE_NAME, SCHEMA_VERSION
 from operators.results.sr import SR_CLASS_UID
 
-_SEGMENTATIONS: Final = frozenset({uid.SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"})
-"""The second: Label Map Segmentation Storage."""
 EXPECTED_CLASSES: Final = {
-    "seg": _SEGMENTATIONS,
+    "seg": SEGMENTATION_CLASSES,
     "sr": frozenset({SR_CLASS_UID}),
-    "regions": _SEGMENTATIONS,
+    "regions": SEGMENTATION_CLASSES,
     "key_images": frozenset(
         {
             uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,

@@ -38,6 +38,12 @@ _REGIONS = (
 organs are parts by themselves, both sides together."""
 
 
+def organ_of(lesion: Lesion) -> Anatomy | None:
+    """The organ that a lesion lies in; None for one that it only touches or lies near."""
+    site = lesion.site
+    return None if site is None or site.overlap < IN_ORGAN_FROM else site.anatomy
+
+
 def region_of(site: Site) -> str:
     """The part of the body that a lesion is in; ``no organ`` for one that only touches or adjoins one."""
     if site.overlap < IN_ORGAN_FROM:

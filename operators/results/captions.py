@@ -9,8 +9,6 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -19,6 +17,7 @@ from pydicom.dataset import Dataset
 
 from operators.domain import BurnedIn, Claim, Language
 from operators.results.language import phrases
+from operators.results.letters import font_file
 from operators.results.pictures import SUV_WINDOW, Colours
 
 WARNING_RGB: Final = (180, 0, 0)
@@ -109,11 +108,7 @@ def can_draw(text: str) -> bool:
 @cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans in a size in pixels."""
-    found = find_spec("matplotlib")
-    if found is None or found.origin is None:
-        raise FileNotFoundError("matplotlib, whose letters the pictures are written in, is not installed")
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / name, size)
+    return ImageFont.truetype(font_file("DejaVuSans-Bold" if bold else "DejaVuSans"), size)
 
 
 def width_of(text: str, size: int, bold: bool = False) -> int:

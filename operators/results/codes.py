@@ -14,7 +14,7 @@ from pydicom.sr.coding import Code
 
 from operators import domain
 from operators.domain import Algorithm, Claim, Finding, Lesion, Scale
-from operators.quantification.sites import IN_ORGAN_FROM
+from operators.quantification.sites import organ_of
 
 PRIVATE_SCHEME: Final = "99THERAMAP"
 
@@ -162,11 +162,10 @@ def place_of(lesion: Lesion) -> tuple[Code, Code | None] | None:
     An organ that a lesion only touches or lies near is no place of it: results.json names it, with the
     overlap or the distance.
     """
-    site = lesion.site
-    if site is None or site.overlap < IN_ORGAN_FROM or site.anatomy.code is None:
+    organ = organ_of(lesion)
+    if organ is None or organ.code is None:
         return None
-    side = site.anatomy.side
-    return term(site.anatomy.code), None if side is None else term(side)
+    return term(organ.code), None if organ.side is None else term(organ.side)
 
 
 def property_of(claim: Claim) -> tuple[Code, Code]:

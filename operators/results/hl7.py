@@ -104,9 +104,12 @@ def write_hl7(assessed: Assessed, profile: ResultProfile, folder: Path) -> tuple
     """
     destinations = assessed.quantified.selection.case.job.destinations
     wanted = forms(destinations, ResultKind.HL7, profile, lambda destination: destination.language)
+    if not wanted:
+        return ()
+    identity = identify(assessed, profile)
     files = []
     for language, receivers in wanted.items():
-        content = message(assessed, profile, identify(assessed, profile), language)
+        content = message(assessed, profile, identity, language)
         path = folder / file_name(STEM, ".hl7", language, len(wanted))
         digest = write_atomically(path, [content.encode()])
         files.append(ResultFile(ResultKind.HL7, path, digest, destination=receivers))

@@ -12,11 +12,11 @@ from pydicom.sr.coding import Code
 
 from operators.domain import Quantified, ResultFile, ResultKind, ResultProfile
 from operators.results import codes
-from operators.results.content import Relation, code, container_elements, plain_text, uid
+from operators.results.content import Relation, code, container_elements, plain_text
 from operators.results.encoding import elements_of, in_order, item, sequence, text
-from operators.results.equipment import device_module, device_uid
 from operators.results.files import write_instance
 from operators.results.lesion_frames import shown_lesions
+from operators.results.observer import observer
 from operators.results.source import instance_reference, plane_reference, reference
 
 KEY_OBJECT_CLASS_UID: Final = "1.2.840.10008.5.1.4.1.1.88.59"
@@ -83,25 +83,13 @@ def _items(
 ) -> Iterator[bytes]:
     """The content: TID 2010, in the order of its rows."""
     yield code(Relation.HAS_CONCEPT_MOD, codes.LANGUAGE, language)
-    yield from _observer(profile)
+    yield from observer(profile)
     yield plain_text(Relation.CONTAINS, codes.KEY_OBJECT_DESCRIPTION, description)
     for image in images:
         yield _image(reference(image.sop_class_uid, image.sop_instance_uid))
     pet = quantified.segmented.volumes.pet
     for z in _planes(quantified):
         yield _image(plane_reference(pet, z))
-
-
-def _observer(profile: ResultProfile) -> Iterator[bytes]:
-    """TID 1002, TID 1004: a device chose, no person."""
-    device = device_module(profile)
-    context = Relation.HAS_OBS_CONTEXT
-    yield code(context, codes.OBSERVER_TYPE, codes.DEVICE)
-    yield uid(context, codes.DEVICE_UID, device_uid(profile))
-    yield plain_text(context, codes.DEVICE_NAME, device["manufacturer_model_name"])
-    yield plain_text(context, codes.DEVICE_MANUFACTURER, device["manufacturer"])
-    yield plain_text(context, codes.DEVICE_MODEL_NAME, device["manufacturer_model_name"])
-    yield plain_text(context, codes.DEVICE_SERIAL_NUMBER, device["device_serial_number"])
 
 
 def _image(elements: Iterator[bytes] | tuple[bytes, ...]) -> bytes:

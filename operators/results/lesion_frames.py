@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from operators.domain import Instance, Lesion, Quantified, TrackedName, Volume
-from operators.quantification.sites import IN_ORGAN_FROM
+from operators.quantification.sites import organ_of
 from operators.results.captions import (
     WARNING_RGB,
     Words,
@@ -307,8 +307,8 @@ def _write_numbers(
 
 def _place(lesion: Lesion, words: Words) -> list[str]:
     """The organ that a lesion lies in; none that it is only near, as :func:`.codes.place_of`."""
-    site = lesion.site
-    return [] if site is None or site.overlap < IN_ORGAN_FROM else [words.own(site.anatomy.name)]
+    organ = organ_of(lesion)
+    return [] if organ is None else [words.own(organ.name)]
 
 
 def _wrapped(text: str, size: int, room_px: int) -> list[str]:

@@ -38,11 +38,9 @@ from operators.results.content import (
     container_elements,
     image,
     number,
-    plain_text,
     uid,
 )
 from operators.results.encoding import elements_of, in_order, item, sequence, text
-from operators.results.equipment import device_module, device_uid
 from operators.results.evaluations import evaluation
 from operators.results.files import write_instance
 from operators.results.forms import file_name, forms
@@ -51,6 +49,7 @@ from operators.results.head import ResultInstance, head
 from operators.results.headers import LONG_STRING
 from operators.results.identity import Identity, identify
 from operators.results.language import phrases
+from operators.results.observer import observer
 from operators.results.seg_forms import seg_class, seg_role
 from operators.results.source import (
     instance_reference,
@@ -195,7 +194,7 @@ def _items(
     """The content: TID 1500, in the order of its rows."""
     quantified = assessed.quantified
     yield code(Relation.HAS_CONCEPT_MOD, codes.LANGUAGE, phrases(form.language).code)
-    yield from _observer(profile)
+    yield from observer(profile)
     yield code(Relation.HAS_CONCEPT_MOD, codes.PROCEDURE_REPORTED, codes.PET)
     yield _image_library(quantified)
     if quantified.lesions:  # row 6; without lesions row 12 stands alone
@@ -207,18 +206,6 @@ def _items(
     said = statements(assessed, form.language)
     evaluations = (evaluation(Relation.CONTAINS, statement, form.language) for statement in said)
     yield container(Relation.CONTAINS, codes.QUALITATIVE_EVALUATIONS, evaluations)
-
-
-def _observer(profile: ResultProfile) -> Iterator[bytes]:
-    """TID 1002, TID 1004: a device observed, no person."""
-    device = device_module(profile)
-    context = Relation.HAS_OBS_CONTEXT
-    yield code(context, codes.OBSERVER_TYPE, codes.DEVICE)
-    yield uid(context, codes.DEVICE_UID, device_uid(profile))
-    yield plain_text(context, codes.DEVICE_NAME, device["manufacturer_model_name"])
-    yield plain_text(context, codes.DEVICE_MANUFACTURER, device["manufacturer"])
-    yield plain_text(context, codes.DEVICE_MODEL_NAME, device["manufacturer_model_name"])
-    yield plain_text(context, codes.DEVICE_SERIAL_NUMBER, device["device_serial_number"])
 
 
 def _image_library(quantified: Quantified) -> bytes:

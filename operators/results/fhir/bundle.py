@@ -51,9 +51,11 @@ def write_fhir(assessed: Assessed, profile: ResultProfile, folder: Path) -> tupl
     """
     destinations = assessed.quantified.selection.case.job.destinations
     wanted = forms(destinations, ResultKind.FHIR, profile, lambda destination: destination.language)
+    if not wanted:
+        return ()
+    identity = identify(assessed, profile)
     files = []
     for language, receivers in wanted.items():
-        identity = identify(assessed, profile)
         for version, stem in STEMS.items():
             content = bundle(context_of(assessed, profile, identity, version, language))
             name = file_name(stem, ".json", language, len(wanted))

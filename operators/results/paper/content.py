@@ -19,7 +19,7 @@ from operators.domain import (
     ResultKind,
     ResultProfile,
 )
-from operators.quantification.sites import IN_ORGAN_FROM, NOWHERE
+from operators.quantification.sites import NOWHERE, organ_of
 from operators.results.forms import wants
 from operators.results.headers import date_of, text_of
 from operators.results.identity import Identity
@@ -252,9 +252,8 @@ def _legend(lesions: list[Lesion], said: Phrases) -> Iterator[str]:
 
 def _site(lesion: Lesion, said: Phrases) -> str:
     """The organ that a lesion lies in; one that it only touches or lies near is no place of it."""
-    if lesion.site is None or lesion.site.overlap < IN_ORGAN_FROM:
-        return NONE
-    return said.translated(lesion.site.anatomy.name.replace("_", " "))
+    organ = organ_of(lesion)
+    return NONE if organ is None else said.translated(organ.name.replace("_", " "))
 
 
 def _certainty(lesion: Lesion, said: Phrases) -> str:

@@ -11,20 +11,19 @@ to it, nested directions do not.
 
 from __future__ import annotations
 
-import importlib.util
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
 from itertools import groupby
-from pathlib import Path
 from typing import Final
 
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfbase.ttfonts import TTFont
 
+from operators.results.letters import font_file
 from operators.results.paper.arabic import joined
 
 UNKNOWN: Final = "\N{REPLACEMENT CHARACTER}"
@@ -105,17 +104,7 @@ def register() -> None:
         matplotlib, which the lock file names, or its fonts are not installed.
     """
     for face in Face:
-        pdfmetrics.registerFont(TTFont(face.value, _folder() / f"{face.value}.ttf"))
-
-
-def _folder() -> Path:
-    """Where matplotlib keeps its fonts, without importing it."""
-    found = importlib.util.find_spec("matplotlib")
-    for location in (found.submodule_search_locations if found is not None else None) or ():
-        folder = Path(location) / "mpl-data" / "fonts" / "ttf"
-        if folder.is_dir():
-            return folder
-    raise FileNotFoundError("The fonts of matplotlib are not installed.")
+        pdfmetrics.registerFont(TTFont(face.value, font_file(face.value)))
 
 
 @cache
