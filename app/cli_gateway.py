@@ -236,11 +236,12 @@ class _database_faults:  # noqa: N801  used as a context
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         from sqlalchemy.exc import DBAPIError
 
+        from app.gateway.settings import PasswordFileError
         from app.jobs.database import DatabaseError
 
         if isinstance(error, DBAPIError):
             _fail(f"database: {error.orig}")  # without the statement and its parameters
-        if isinstance(error, DatabaseError):
+        if isinstance(error, DatabaseError | PasswordFileError):
             _fail(f"database: {error}")
 
 

@@ -25,7 +25,7 @@ from app.finding import Finding, Mark
 from app.gateway.delivery.endpoints import look_at
 from app.gateway.network.dicomweb import connect
 from app.gateway.network.peers import PeerError, echo
-from app.gateway.settings import Gateway, Hl7Endpoint, Tls
+from app.gateway.settings import Gateway, Hl7Endpoint, PasswordFileError, Tls
 from app.jobs.database import open_database
 from app.jobs.tables import SCHEMA_VERSION, meta
 from app.overview import free_bytes
@@ -147,11 +147,15 @@ def _space(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    url = make_url(settings.gateway.database_url)
+    try:
+        address = settings.gateway.database_url
+    except PasswordFileError:
+        return  # told among the settings' faults
+    url = make_url(address)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         yield Finding("database", Mark.OK, "SQLite, to be made at the first start")
         return
-    engine = open_database(settings.gateway.database_url)
+    engine = open_database(address)
     try:
         schema = None
         if inspect(engine).has_table(meta.name):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from app.gateway.settings import Gateway, Hl7Endpoint, Tls
+from app.gateway.settings import Gateway, Hl7Endpoint, PasswordFileError, Tls
 from app.settings import Settings
 from operators.errors import ProtocolRefusal
 
@@ -89,6 +89,14 @@ def _stow_is_protected(settings: Settings) -> Iterator[Fault]:
             f"{stow.host} can be reached from other machines without a certificate",
             "add a tls section, or set host to 127.0.0.1",
         )
+
+
+def _database_password(settings: Settings) -> Iterator[Fault]:
+    try:
+        _ = settings.gateway.database_url
+    except PasswordFileError as error:
+        setting, _, sentence = str(error).partition(": ")
+        yield Fault(setting, sentence, "give a file that holds the password and that this user may read")
 
 
 def _receiver_tls(settings: Settings) -> Iterator[Fault]:
@@ -203,7 +211,7 @@ def _reason(error: Exception) -> str:
 
 
 Check = Callable[[Settings], Iterator[Fault]]
-_RECEIVE: tuple[Check, ...] = (_stow_is_protected, _receiver_tls)
+_RECEIVE: tuple[Check, ...] = (_database_password, _stow_is_protected, _receiver_tls)
 
 
 def _rules(settings: Settings) -> Iterator[Fault]:
@@ -223,8 +231,8 @@ _WORK: tuple[Check, ...] = (_protocols, _rules, _methods, _remotes)
 _DELIVER: tuple[Check, ...] = (_remotes, _endpoints)
 CHECKS: dict[str, tuple[Check, ...]] = {
     "receive": _RECEIVE,
-    "work": _WORK,
-    "deliver": _DELIVER,
-    "console": (),
+    "work": (_database_password, *_WORK),
+    "deliver": (_database_password, *_DELIVER),
+    "console": (_database_password,),
     "serve": (_port_conflicts, *_RECEIVE, *_WORK, _endpoints),
 }

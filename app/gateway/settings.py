@@ -6,7 +6,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -26,6 +26,10 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 """As job.json allows them."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=30 * 86400)]
+
+
+class PasswordFileError(Exception):
+    """The file of the database's password cannot be used, and why."""
 
 
 class _Section(BaseModel):
@@ -282,6 +286,8 @@ class Gateway(_Section):
     """Spool, jobs and the embedded database."""
     database: SecretStr | None = None
     """SQLAlchemy address; ``sqlite:///DATA/theramap.db`` without it."""
+    database_password_file: Path | None = None
+    """Holds the password that ``database`` leaves out, as secrets of containers are given."""
     exchange: str | None = None
     """fsspec address (shared folder or ``s3://``) of the jobs' copies; ``DATA/jobs`` without it."""
     receiver: Receiver = Receiver()
@@ -294,6 +300,21 @@ class Gateway(_Section):
     console: Console = Console()
     stop_grace_s: Seconds = 60
     """How long a role may take to finish or park what is under way."""
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if self.database_password_file is None:
+            return self
+        address = urlsplit("" if self.database is None else self.database.get_secret_value())
+        if not address.scheme.startswith("postgresql") or not address.username:
+            raise ValueError(
+                "database_password_file needs a database such as postgresql+psycopg://user@host/name"
+            )
+        if address.password is not None:
+            raise ValueError(
+                "the password is in database already; take it out, or leave database_password_file out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -314,9 +335,21 @@ class Gateway(_Section):
 
     @property
     def database_url(self) -> str:
-        if self.database is not None:
-            return self.database.get_secret_value()
-        return f"sqlite:///{self.data.absolute() / 'theramap.db'}"
+        """The SQLAlchemy address, with its password.
+
+        Raises
+        ------
+        PasswordFileError
+            ``database_password_file`` cannot be read, or is empty.
+        """
+        if self.database is None:
+            return f"sqlite:///{self.data.absolute() / 'theramap.db'}"
+        url = self.database.get_secret_value()
+        if self.database_password_file is None:
+            return url
+        scheme, _, rest = url.partition("://")
+        user, _, host = rest.partition("@")
+        return f"{scheme}://{user}:{quote(_password_in(self.database_password_file), safe='')}@{host}"
 
     @property
     def exchange_url(self) -> str:
@@ -333,3 +366,15 @@ class Gateway(_Section):
     def destination(self, name: str) -> Remote | Endpoint | None:
         """The remote or endpoint of this name; None when the settings no longer have it."""
         return next((each for each in (*self.remotes, *self.endpoints) if each.name == name), None)
+
+
+def _password_in(path: Path) -> str:
+    """Return what a file holds but the line break at its end, which editors and ``echo`` add."""
+    try:
+        password = path.read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no text"
+        raise PasswordFileError(f"gateway.database_password_file: {path}: {reason}") from error
+    if not password.strip():
+        raise PasswordFileError(f"gateway.database_password_file: {path} is empty")
+    return password

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+from sqlalchemy.engine import make_url
 
+from app.gateway.settings import Gateway
 from app.settings import Settings
 from app.settings_check import faults
 
@@ -61,6 +64,49 @@ def test_worker_elsewhere_needs_no_certificate_of_the_receiver() -> None:
     tls = {"certificate": "a", "key": "b", "ca": "c"}
     assert len(told("receive", receiver={"tls": tls})) == 3
     assert told("work", receiver={"tls": tls}) == []
+
+
+DATABASE = "postgresql+psycopg://theramap@db/theramap"
+
+
+def test_database_password_comes_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("p@ss:w/rd\n")
+    gateway = Gateway.model_validate({"database": DATABASE, "database_password_file": file})
+    assert make_url(gateway.database_url).password == "p@ss:w/rd"
+    assert gateway.database_url == "postgresql+psycopg://theramap:p%40ss%3Aw%2Frd@db/theramap"
+    assert "w/rd" not in repr(gateway)
+
+
+@pytest.mark.parametrize("role", ["serve", "receive", "work", "deliver", "console"])
+def test_every_role_needs_the_database_password(tmp_path: Path, role: str) -> None:
+    file = tmp_path / "password"
+    (sentence,) = told(role, database=DATABASE, database_password_file=str(file))
+    assert sentence == (
+        f"gateway.database_password_file: {file}: No such file or directory; "
+        "give a file that holds the password and that this user may read"
+    )
+    file.write_text("\n")
+    (sentence,) = told(role, database=DATABASE, database_password_file=str(file))
+    assert sentence.startswith(f"gateway.database_password_file: {file} is empty; ")
+    file.write_text("secret")
+    assert told(role, database=DATABASE, database_password_file=str(file)) == []
+
+
+@pytest.mark.parametrize(
+    ("database", "sentence"),
+    [
+        ("postgresql+psycopg://theramap:secret@db/theramap", "the password is in database already"),
+        ("postgresql+psycopg://db/theramap", "needs a database such as"),
+        ("sqlite:////var/theramap.db", "needs a database such as"),
+        (None, "needs a database such as"),
+    ],
+)
+def test_password_file_without_a_database_that_lacks_one_is_refused(
+    database: str | None, sentence: str
+) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        Gateway.model_validate({"database": database, "database_password_file": "/none"})
 
 
 def test_password_file_must_be_readable(tmp_path: Path) -> None:
