@@ -155,6 +155,8 @@ class GatewayMetrics(Collector):
             yield _gauges("deliveries", "Deliveries by state.", "state", counts.deliveries)
             yield _gauges("incidents", "Incidents kept, by code.", "code", counts.incidents)
             yield _gauge("queue_length", "Studies that wait for a worker.", counts.jobs["queued"])
+            wanted = counts.jobs["queued"] + counts.jobs["running"]
+            yield _gauge("open_jobs", "Studies that wait for a worker or are with one.", wanted)
             yield _gauge("oldest_job_seconds", "Age of the oldest unfinished job.", counts.oldest_job_s)
             yield _gauge(
                 "oldest_delivery_seconds", "Age of the oldest open delivery.", counts.oldest_delivery_s

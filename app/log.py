@@ -23,13 +23,18 @@ KEY_FILE = "site.key"
 _site_key: list[bytes] = []
 
 
-def configure_log(role: str, data: Path, level: int = logging.INFO) -> None:
-    """Begin to log as a role; the site's key is made on first use.
+def configure_log(
+    role: str, data: Path, site_key_file: Path | None = None, level: int = logging.INFO
+) -> None:
+    """Begin to log as a role.
+
+    The site's key is that of a file which all machines of the site have, or is made in the data folder on
+    first use.
 
     Log lines of libraries pass through the same door, warnings and worse only: what pynetdicom tells
     below that names peers' data.
     """
-    _site_key[:] = [_read_key(data)]
+    _site_key[:] = [_own_key(data) if site_key_file is None else site_key_file.read_bytes()]
     timestamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     origin = {"role": role, "pid": os.getpid()}
     shared: list[structlog.typing.Processor] = [
@@ -76,7 +81,7 @@ def private(value: str) -> str:
     return hmac.new(_site_key[0], value.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:16]
 
 
-def _read_key(data: Path) -> bytes:
+def _own_key(data: Path) -> bytes:
     path = data / KEY_FILE
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():

@@ -17,6 +17,8 @@ from app.settings import Settings
 from operators.errors import ProtocolRefusal
 
 ANY_HOST = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  recognised, not bound
+SHORTEST_KEY = 16
+"""Bytes; a shorter key could be guessed."""
 TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -97,6 +99,20 @@ def _database_password(settings: Settings) -> Iterator[Fault]:
     except PasswordFileError as error:
         setting, _, sentence = str(error).partition(": ")
         yield Fault(setting, sentence, "give a file that holds the password and that this user may read")
+
+
+def _site_key(settings: Settings) -> Iterator[Fault]:
+    path = settings.gateway.site_key_file
+    if path is None:
+        return
+    unreadable = _unreadable("gateway.site_key_file", path)
+    yield from unreadable
+    if not unreadable and path.stat().st_size < SHORTEST_KEY:
+        yield Fault(
+            "gateway.site_key_file",
+            f"{path} holds fewer than {SHORTEST_KEY} bytes",
+            "give a file of random bytes, the same to every machine",
+        )
 
 
 def _receiver_tls(settings: Settings) -> Iterator[Fault]:
@@ -211,7 +227,8 @@ def _reason(error: Exception) -> str:
 
 
 Check = Callable[[Settings], Iterator[Fault]]
-_RECEIVE: tuple[Check, ...] = (_database_password, _stow_is_protected, _receiver_tls)
+_GATEWAY: tuple[Check, ...] = (_database_password, _site_key)
+_RECEIVE: tuple[Check, ...] = (*_GATEWAY, _stow_is_protected, _receiver_tls)
 
 
 def _rules(settings: Settings) -> Iterator[Fault]:
@@ -231,8 +248,8 @@ _WORK: tuple[Check, ...] = (_protocols, _rules, _methods, _remotes)
 _DELIVER: tuple[Check, ...] = (_remotes, _endpoints)
 CHECKS: dict[str, tuple[Check, ...]] = {
     "receive": _RECEIVE,
-    "work": (_database_password, *_WORK),
-    "deliver": (_database_password, *_DELIVER),
-    "console": (_database_password,),
+    "work": (*_GATEWAY, *_WORK),
+    "deliver": (*_GATEWAY, *_DELIVER),
+    "console": _GATEWAY,
     "serve": (_port_conflicts, *_RECEIVE, *_WORK, _endpoints),
 }

@@ -25,6 +25,7 @@ from app.jobs.exchange import Exchange
 from app.jobs.ledger import Ledger
 from app.log import configure_log, get_logger, place_of
 from app.process import Stop, die_with_parent
+from app.pulse import Pulse
 from app.settings import SettingsError, read_settings
 
 TICK_S = 0.5
@@ -123,13 +124,15 @@ class Keeper:
 
 def run_keeper(settings: Gateway, stop: Stop) -> None:
     """Keep the spool until the stop."""
-    ledger = _open(settings, stop)
+    pulse = Pulse(settings.data, "keeper")
+    ledger = _open(settings, stop, pulse)
     if ledger is None:
         return
     keeper = Keeper(settings, ledger)
     get_logger().info("keeper_started")
     while not stop.is_set:
         keeper.tick()
+        pulse.beat()
         stop.wait(TICK_S)
     get_logger().info("keeper_stopped")
 
@@ -143,7 +146,7 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"settings: {error}\n")
         return 2
-    configure_log("keeper", settings.data)
+    configure_log("keeper", settings.data, settings.site_key_file)
     try:
         run_keeper(settings, stop)
     except DatabaseError as error:
@@ -152,9 +155,10 @@ def main() -> int:
     return 0
 
 
-def _open(settings: Gateway, stop: Stop) -> Ledger | None:
+def _open(settings: Gateway, stop: Stop, pulse: Pulse) -> Ledger | None:
     """Open the ledger, however long the database is away; None when the stop came first."""
     while not stop.is_set:
+        pulse.beat()
         try:
             prepare_database(settings.database_url)
             return open_ledger(settings.database_url)

@@ -288,6 +288,8 @@ class Gateway(_Section):
     """SQLAlchemy address; ``sqlite:///DATA/theramap.db`` without it."""
     database_password_file: Path | None = None
     """Holds the password that ``database`` leaves out, as secrets of containers are given."""
+    site_key_file: Path | None = None
+    """Key that UIDs in the log are hashed with, where several machines work; ``DATA/site.key`` without it."""
     exchange: str | None = None
     """fsspec address (shared folder or ``s3://``) of the jobs' copies; ``DATA/jobs`` without it."""
     receiver: Receiver = Receiver()

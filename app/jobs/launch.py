@@ -27,6 +27,7 @@ from app.jobs.queue import SHAPE
 from app.jobs.workers import Workers, new_token
 from app.log import get_logger, place_of
 from app.process import Stop
+from app.pulse import Pulse
 
 APPLICATION = "theramap"
 FORGOTTEN_AFTER_S = 30 * 86400.0
@@ -100,6 +101,7 @@ class Executor:
         self._gateway, self._role, self._queue = gateway, role, queue
         self._concurrency, self._stop = concurrency, stop
         self._token = new_token()
+        self._pulse = Pulse(gateway.data, role)
         self._workers = Workers(open_database(gateway.database_url), gateway.work.lost_after_s)
         self._dbos: DBOS | None = None
         self._swept_s = 0.0
@@ -158,7 +160,9 @@ class Executor:
             We were silent for so long that another has taken the name: this process must end at once.
         """
         kept_s = time.monotonic()
+        self._pulse.beat()
         while not self._stop.wait(self._gateway.work.heartbeat_s):
+            self._pulse.beat()  # also while the database is away: a new start would not bring it back
             try:
                 if not self._workers.beat(self.name, self._token):
                     raise NameTakenError(self.name)
@@ -207,6 +211,7 @@ class Executor:
         while not activity.wait(min(self._gateway.work.heartbeat_s, max(0.0, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
                 return False
+            self._pulse.beat()
             self._still_ours()
         return True
 

@@ -109,6 +109,21 @@ def test_password_file_without_a_database_that_lacks_one_is_refused(
         Gateway.model_validate({"database": database, "database_password_file": "/none"})
 
 
+@pytest.mark.parametrize("role", ["serve", "receive", "work", "deliver", "console"])
+def test_every_role_needs_the_site_key_that_is_named(tmp_path: Path, role: str) -> None:
+    file = tmp_path / "key"
+    (sentence,) = told(role, site_key_file=str(file))
+    assert sentence.startswith(f"gateway.site_key_file: {file}: No such file or directory; ")
+    file.write_bytes(b"short")
+    (sentence,) = told(role, site_key_file=str(file))
+    assert sentence == (
+        f"gateway.site_key_file: {file} holds fewer than 16 bytes; "
+        "give a file of random bytes, the same to every machine"
+    )
+    file.write_bytes(bytes(16))
+    assert told(role, site_key_file=str(file)) == []
+
+
 def test_password_file_must_be_readable(tmp_path: Path) -> None:
     web = {"url": "http://pacs/dicom-web", "user": "u", "password_file": str(tmp_path / "password")}
     remote = {"name": "pacs", "ae_title": "P", "host": "pacs", "port": 104, "dicomweb": web}

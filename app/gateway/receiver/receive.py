@@ -7,6 +7,7 @@ import socket
 from app.gateway.settings import Receiver
 from app.log import configure_log, get_logger
 from app.process import Child, Stop, keep_running, python
+from app.pulse import Pulse
 from app.settings import Settings
 
 BACKLOG = 128
@@ -49,7 +50,7 @@ def children(receiver: Receiver, listener: socket.socket) -> list[Child]:
 def run_receive(settings: Settings) -> int:
     """Receive until SIGTERM; return the exit code."""
     gateway = settings.gateway
-    configure_log("receive", gateway.data)
+    configure_log("receive", gateway.data, gateway.site_key_file)
     stop = Stop().install()
     try:
         listener = bind(gateway.receiver)
@@ -59,6 +60,9 @@ def run_receive(settings: Settings) -> int:
     with listener:
         get_logger().info("listening", port=gateway.receiver.port, tls=gateway.receiver.tls is not None)
         keep_running(
-            children(gateway.receiver, listener), stop, max(1.0, gateway.stop_grace_s - STOP_MARGIN_S)
+            children(gateway.receiver, listener),
+            stop,
+            max(1.0, gateway.stop_grace_s - STOP_MARGIN_S),
+            tick=Pulse(gateway.data, "receive").beat,
         )
     return 0

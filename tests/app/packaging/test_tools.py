@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_another_word_is_theramaps_own(context: Path) -> None:
 
 def test_help_names_every_word(context: Path) -> None:
     said = tools(context, "help").stdout
-    for word in ("run", "serve", "show", "env", "export", "verify", "ready", "alive"):
+    for word in ("run", "serve", "receive", "show", "env", "export", "verify", "ready", "alive"):
         assert f"  {word}" in said or f" {word} " in said
 
 
@@ -88,6 +89,23 @@ def test_ready_reads_the_image_and_alive_its_first_process(context: Path) -> Non
     done = tools(context, "ready")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("files are as they were packaged\n")
+
+
+def test_alive_compares_the_age_of_each_roles_pulse_with_its_limit(context: Path, tmp_path: Path) -> None:
+    def alive(*limits: str) -> tuple[int, str]:
+        done = tools(context, "alive", *limits, THERAMAP_GATEWAY__DATA=tmp_path)
+        return done.returncode, done.stderr
+
+    assert alive("work=60") == (1, "work has not begun\n")
+    (tmp_path / "pulse").mkdir()
+    for role, age_s in (("work", 0), ("keeper", 100)):
+        (tmp_path / "pulse" / role).touch()
+        os.utime(tmp_path / "pulse" / role, (time.time() - age_s,) * 2)
+    assert alive("work=60") == (0, "")
+    assert alive("work=60", "keeper=300") == (0, "")
+    code, line = alive("work=60", "keeper=60")
+    assert code == 1
+    assert line.startswith("keeper has been silent for 10")
 
 
 @pytest.fixture
@@ -99,7 +117,7 @@ def damaged(context: Path, tmp_path: Path) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("words", [("run",), (), ("serve",), ("verify",), ("-i", "/tmp")])
+@pytest.mark.parametrize("words", [("run",), (), ("serve",), ("work",), ("verify",), ("-i", "/tmp")])
 def test_a_tampered_model_stops_every_way_in(damaged: Path, words: tuple[str, ...]) -> None:
     done = tools(damaged, *words)
     assert done.returncode == 3
