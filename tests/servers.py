@@ -305,6 +305,11 @@ class Orthanc(_Server):
         content: bytes = self._ask("GET", found["Path"] + "/file", None, decode=False)
         return content
 
+    def run_lua(self, script: str) -> str:
+        """What a script prints; Orthanc's setting ``ExecuteLuaEnabled`` must be true."""
+        printed: bytes = self._ask("POST", "/tools/execute-script", script, decode=False)
+        return printed.decode()
+
     def lookup(self, uid: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.post("/tools/lookup", uid)
         return found
