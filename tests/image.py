@@ -1,46 +1,75 @@
-"""Builds the CPU image with buildah, and runs it as a container runtime would, without a container engine.
+"""Builds the CPU image with buildah, and runs it in two ways.
 
-The runtime here is Linux itself: namespaces of its own for mounts, processes and network (no interface is
-up), the image's root read-only, uid 1000, no capabilities, no new privileges. What it lacks of a runtime:
-cgroups, seccomp and a user namespace.
+``Image.run`` needs no container engine. Its runtime is Linux itself: namespaces of its own for mounts,
+processes and network (no interface is up), the image's root read-only, uid 1000, no capabilities, no new
+privileges. What it lacks of a runtime: cgroups and seccomp. ``Image.podman`` has both, where podman and runc
+are installed; it copies the image for each run, which takes half a minute.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from app.packaging.builders import find_builder
+from app.packaging.request import PackageRequest
 
 BASE = "localhost/theramap-test-base"
 IMAGE = "localhost/theramap-test:cpu"
+AGAIN = "localhost/theramap-test:again"
 PROGRAMS = ("buildah", "mmdebstrap", "unshare", "chroot")
 STORAGE = """[storage]
 driver = "vfs"
 graphroot = "{0}/storage"
 runroot = "{0}/run"
 """
-# Mounts are private to the process: nothing outlives it.
+# Mounts are private to the process: nothing outlives it. What is written, is written to `scratch`.
 RUNTIME = """
 set -e
-root=$1 input=$2 output=$3; shift 3
+root=$1 input=$2 output=$3 scratch=$4 user=$5 group=$6; shift 6
 mount --bind "$root" "$root"
 mount --bind "$input" "$root/var/holoscan/input"
 mount -o remount,bind,ro "$root/var/holoscan/input"
 mount --bind "$output" "$root/var/holoscan/output"
-mount -t tmpfs tmpfs "$root/tmp" && chmod 1777 "$root/tmp"
+mount --bind "$scratch/tmp" "$root/tmp"
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro sysfs "$root/sys"
 mount --bind /dev "$root/dev"
+mount --bind "$scratch/shm" "$root/dev/shm"
+while [ "$1" != -- ]; do mount --bind "$1" "$root$2"; shift 2; done; shift
 mount -o remount,bind,ro "$root"
-exec chroot "$root" setpriv --reuid 1000 --regid 1000 --clear-groups --bounding-set -all --inh-caps -all \
-  --no-new-privs "$@"
+exec chroot "$root" setpriv --reuid "$user" --regid "$group" --clear-groups --bounding-set -all \
+  --inh-caps -all --no-new-privs "$@"
 """
+# The hard limits of the machine may be below podman's own. The rest is what docs/container.md tells to say.
+PODMAN = (
+    *(
+        "podman",
+        "--storage-driver",
+        "vfs",
+        "--runtime",
+        "runc",
+        "--cgroup-manager",
+        "cgroupfs",
+        "run",
+        "--rm",
+    ),
+    *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--memory", "8g", "--pids-limit", "512"),
+    *("--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"),
+    *("--security-opt", "no-new-privileges", "--user", "1000:1000"),
+)
+
+Done = subprocess.CompletedProcess[str]
 
 
 def missing() -> str | None:
@@ -54,6 +83,12 @@ def missing() -> str | None:
     return None if able.returncode == 0 else "no right to make namespaces"
 
 
+def podman_missing() -> str | None:
+    """Return what podman cannot run without here; None when everything is there."""
+    absent = [name for name in ("podman", "runc") if shutil.which(name) is None]
+    return f"not installed: {', '.join(absent)}" if absent else None
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """A built image, its root file system mounted."""
@@ -62,23 +97,58 @@ class Image:
     environment: Mapping[str, str]
     labels: Mapping[str, str]
     user: str
+    folder: Path
 
     def run(
-        self, source: Path, output: Path, *words: str, **more: str
-    ) -> tuple[subprocess.CompletedProcess[str], float]:
-        """Run a word of the entry; the time is in s."""
+        self,
+        source: Path,
+        output: Path,
+        *words: str,
+        user: tuple[int, int] = (1000, 1000),
+        scratch: Path | None = None,
+        over: Mapping[str, Path] | None = None,
+        **more: str,
+    ) -> tuple[Done, float]:
+        """Run a word of the entry.
+
+        Parameters
+        ----------
+        source, output : Path
+            Folders of the study and of the results.
+        words : str
+        user : tuple of int
+            uid and gid.
+        scratch : Path, optional
+            A folder that is ``/tmp`` and ``/dev/shm`` in the container, and stays; else one that goes.
+        over : mapping of str to Path, optional
+            Files and folders that lie in the place of the image's, for an image that was tampered with.
+        more : str
+            Variables.
+
+        Returns
+        -------
+        CompletedProcess, float
+            And the time in s.
+        """
         inner = ["env", "-i", "--chdir=/var/holoscan"]
         inner += [f"{name}={value}" for name, value in (dict(self.environment) | more).items()]
         inner += ["/opt/holoscan/app/tools", *words]
         outer = ["unshare", "-m", "-n", "-p", "-f", "--propagation", "private", "bash", "-c", RUNTIME, "run"]
-        start = time.monotonic()
-        done = subprocess.run(
-            [*outer, str(self.root), str(source), str(output), *inner],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done, time.monotonic() - start
+        places = [word for inside, path in (over or {}).items() for word in (str(path), inside)]
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as own:
+            place = scratch or Path(own)
+            for name in ("tmp", "shm"):
+                (place / name).mkdir()
+                (place / name).chmod(0o1777)
+            paths = [str(path) for path in (self.root, source, output, place)]
+            return _timed([*outer, *paths, *map(str, user), *places, "--", *inner])
+
+    def podman(
+        self, source: Path, output: Path, *words: str, options: Sequence[str] = ()
+    ) -> tuple[Done, float]:
+        """Run a word of the entry, or with ``--entrypoint`` among the options another program, by podman."""
+        mounts = ["-v", f"{source}:/var/holoscan/input:ro", "-v", f"{output}:/var/holoscan/output"]
+        return _timed([*PODMAN, *mounts, *options, IMAGE, *words], _environment(self.folder))
 
     def sizes_mb(self) -> dict[str, float]:
         """Return the size of the whole and of its parts, in 10⁶ bytes as they lie on disk."""
@@ -87,6 +157,12 @@ class Image:
         parts |= {path.name: path for path in site.iterdir() if path.is_dir()}
         parts |= {"models": self.root / "opt/holoscan/models", "environment": self.root / "opt/holoscan/venv"}
         return {name: disk_bytes(path) / 1e6 for name, path in parts.items()}
+
+
+def _timed(command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[Done, float]:
+    start = time.monotonic()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return done, time.monotonic() - start
 
 
 def disk_bytes(folder: Path) -> int:
@@ -110,14 +186,36 @@ def build_image(folder: Path) -> Image:
     theramap = Path(sys.executable).parent / "theramap"
     subprocess.run([theramap, *words, "--tag", IMAGE], env=_environment(folder), check=True)
     container = buildah(folder, "from", IMAGE)
-    config = json.loads(buildah(folder, "inspect", "--type", "image", IMAGE))["OCIv1"]["config"]
+    config = inspect(folder, IMAGE)["config"]
     pairs = (entry.split("=", 1) for entry in config["Env"])
     return Image(
         root=Path(buildah(folder, "mount", container)),
         environment=dict(pairs),
         labels=config["Labels"],
         user=config["User"],
+        folder=folder,
     )
+
+
+def build_again(folder: Path) -> None:
+    """Build the image of the folder's context a second time, of nothing that the first has left."""
+    request = PackageRequest(offline=True, base_image=BASE)
+    text = (folder / "context" / "Containerfile").read_text("utf-8")
+    epoch = re.search(r"^ARG SOURCE_DATE_EPOCH=(\d+)$", text, re.MULTILINE)
+    assert epoch is not None
+    _, *words = find_builder("buildah").build(request, folder / "context", AGAIN, int(epoch[1]))
+    buildah(folder, *words[:-1], "--no-cache", words[-1])
+
+
+def layers(folder: Path, name: str) -> list[str]:
+    """Return the digests of an image's layers, the base's first."""
+    return list(inspect(folder, name)["rootfs"]["diff_ids"])
+
+
+def inspect(folder: Path, name: str) -> dict[str, Any]:
+    """Return the OCI configuration of an image."""
+    content: dict[str, Any] = json.loads(buildah(folder, "inspect", "--type", "image", name))["OCIv1"]
+    return content
 
 
 def forget(folder: Path) -> None:

@@ -91,6 +91,8 @@ def variables(variant: Variant) -> dict[str, str]:
         # the root file system may be read-only: what must write, writes here
         "HOME": "/tmp",  # noqa: S108
         "MPLCONFIGDIR": "/tmp/matplotlib",  # noqa: S108
+        # MONAI asks for the user's name when it is imported, and a uid that a platform chooses has none
+        "USER": "theramap",
         "HOLOSCAN_LOG_LEVEL": "ERROR",
     }
     # holoscan links CUDA's runtime, GPU or not; ONNX Runtime takes CUDA and cuDNN from PyTorch's wheels

@@ -1,10 +1,14 @@
-"""The CPU image, really built and run: as uid 1000, on a read-only root, without network or capabilities."""
+"""The CPU image, really built and run: as uid 1000, on a read-only root, without network or capabilities.
+
+By Linux itself, and where podman and runc are installed, by these too, which add seccomp and cgroups.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 import tempfile
@@ -13,11 +17,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from app.demo.phantom import PhantomSpec, write_phantom
 from app.packaging.checkout import this_checkout
 from app.packaging.layout import VARIABLES
-from tests.image import Image, build_image, forget, missing
+from tests.image import (
+    AGAIN,
+    BASE,
+    IMAGE,
+    Image,
+    build_again,
+    build_image,
+    buildah,
+    forget,
+    inspect,
+    layers,
+    missing,
+    podman_missing,
+)
 
 LACKING = missing()
 pytestmark = [
@@ -87,6 +105,17 @@ def test_the_image_is_at_most_two_and_a_half_gigabytes(image: Image) -> None:
     assert sizes["whole"] <= MOST_MB
 
 
+def test_two_builds_of_one_context_give_the_same_layers(image: Image) -> None:
+    base, built = layers(image.folder, BASE), layers(image.folder, IMAGE)
+    build_again(image.folder)
+    again = layers(image.folder, AGAIN)
+    buildah(image.folder, "rmi", "--force", AGAIN)
+    print(f"layers: {built}")
+    assert built[: len(base)] == base
+    assert len(built) == len(base) + 1
+    assert again == built
+
+
 def test_every_file_is_as_it_was_packaged(image: Image, study: Path, output: Path) -> None:
     done, _ = image.run(study, output, "verify")
     assert done.returncode == 0, done.stderr
@@ -108,8 +137,7 @@ def test_nobody_in_it_has_rights_and_nothing_of_it_can_be_written(
     )
     (output / "probe.py").write_text(probe, "utf-8")
     # theramap's own words take no script: the entry is asked for one by its interpreter
-    tools = image.environment | {"HOLOSCAN_APPLICATION": "/var/holoscan/output/probe.py"}
-    done, _ = Image(image.root, tools, image.labels, image.user).run(study, output, "run")
+    done, _ = image.run(study, output, "run", HOLOSCAN_APPLICATION="/var/holoscan/output/probe.py")
     who, interfaces, *errors = done.stdout.strip().splitlines()
     assert who == f"1000 {['0' * 16] * 5}"
     assert interfaces == "[(1, 'lo')]"
@@ -165,3 +193,205 @@ def test_the_bill_of_materials_is_of_what_is_installed(image: Image) -> None:
     assert all(each["hashes"] for each in python)
     assert any(each["name"] == "libc6" for each in bill["components"])
     assert not {"pip", "cupy_cuda13x", "pytest"} & named
+
+
+def files_of(root: Path, *folders: str) -> Iterator[tuple[str, os.stat_result]]:
+    for folder in folders:
+        for path in (root / folder).rglob("*"):
+            if not path.is_symlink():
+                yield f"/{path.relative_to(root)}", path.stat()
+
+
+def test_no_program_in_it_gives_another_users_rights(image: Image) -> None:
+    marked = stat.S_ISUID | stat.S_ISGID
+    folders = [path.name for path in image.root.iterdir() if path.is_dir() and not path.is_symlink()]
+    assert {"usr", "opt", "etc"} <= set(folders)
+    found = [
+        name
+        for name, state in files_of(image.root, *folders)
+        if stat.S_ISREG(state.st_mode) and state.st_mode & marked
+    ]
+    assert found == []
+
+
+def test_what_it_is_made_of_belongs_to_root_and_to_nobody_else(image: Image) -> None:
+    free = [
+        name
+        for name, state in files_of(image.root, "opt", "etc", "usr", "var", "root")
+        if state.st_mode & stat.S_IWOTH and not state.st_mode & stat.S_ISVTX
+    ]
+    assert free == []
+    others = stat.S_IWGRP | stat.S_IWOTH
+    foreign = [
+        name
+        for name, state in files_of(image.root, "opt", "etc")
+        if state.st_uid != 0 or state.st_mode & others
+    ]
+    assert foreign == []
+    own = {name for name, state in files_of(image.root, "var") if state.st_uid == 1000}
+    assert own == {"/var/holoscan/output", "/var/holoscan/logs", "/var/lib/theramap"}
+
+
+def test_nothing_of_the_build_and_no_secret_is_left_in_it(image: Image) -> None:
+    for name in ("context", "pip", "root/.cache", "opt/holoscan/venv/bin/pip"):
+        assert not (image.root / name).exists(), name
+    assert not list((image.root / "tmp").iterdir())
+    assert not list((image.root / "var" / "tmp").iterdir())
+    secret = re.compile(r"PASSWORD|SECRET|TOKEN|CREDENTIAL|_KEY|://[^/\s]+:[^/\s]+@", re.IGNORECASE)
+    content = inspect(image.folder, IMAGE)
+    words = [*content["config"]["Env"], *(f"{name}={text}" for name, text in image.labels.items())]
+    words += [step.get("created_by", "") for step in content["history"]]
+    assert not [text for text in words if secret.search(text)]
+
+
+NAMED = ("Quirlmeier", "Adelgunde", "QX-90417")
+
+
+def named_study(folder: Path, fault: str) -> None:
+    """Write a study whose patient is named in the headers and in the paths: a whole one, or with a fault."""
+    series = folder / f"{NAMED[0]} {NAMED[1]}"
+    write_phantom(series, PhantomSpec(shape=(40, 48, 48), n_lesions=2, patient_id=NAMED[2]))
+    for number, path in enumerate(sorted(series.iterdir())):
+        dataset = dcmread(path)
+        dataset.PatientName = f"{NAMED[0]}^{NAMED[1]}"
+        dataset.OtherPatientIDs = NAMED[2]
+        path.unlink()
+        if dataset.Modality == "PT" and fault == "no PET":
+            continue
+        if fault == "no weight":
+            del dataset.PatientWeight
+        if fault == "no frame of reference":
+            del dataset.FrameOfReferenceUID
+        target = series / f"{NAMED[0]}-{number}.dcm"
+        dataset.save_as(target, enforce_file_format=True)
+        if fault == "truncated":
+            target.write_bytes(target.read_bytes()[:-1000])
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def traces(content: bytes) -> list[str]:
+    """Return what of the patient's identity is found in some bytes, in any spelling of letters."""
+    texts = [
+        content.decode(encoding, "replace").lower() for encoding in ("latin-1", "utf-16-le", "utf-16-be")
+    ]
+    return [name for name in NAMED if any(name.lower() in text for text in texts)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("none", 0), ("no PET", 2), ("no weight", 2), ("no frame of reference", 2), ("truncated", 2)],
+)
+def test_no_patient_is_named_outside_the_output(
+    image: Image, output: Path, tmp_path: Path, fault: str, code: int
+) -> None:
+    named_study(tmp_path / "in", fault)
+    (tmp_path / "scratch").mkdir()
+    done, _ = image.run(tmp_path / "in", output, scratch=tmp_path / "scratch")
+    assert done.returncode == code, done.stderr
+    named = next((tmp_path / "in").rglob("*.dcm"))
+    assert traces(named.read_bytes()) == list(NAMED), "what is looked for must be there to be found"
+    assert (output / "results.json").is_file()
+    assert traces(done.stdout.encode()) == []
+    assert traces(done.stderr.encode()) == []
+    for path in (tmp_path / "scratch").rglob("*"):
+        assert traces(str(path.relative_to(tmp_path)).encode()) == []
+        assert not path.is_file() or traces(path.read_bytes()) == [], path
+
+
+def test_any_uid_of_group_0_may_run_it(image: Image, study: Path, output: Path) -> None:
+    """As OpenShift does: the uid is none that the image knows."""
+    os.chown(output, 0, 0)
+    output.chmod(0o775)
+    done, _ = image.run(study, output, user=(4711, 0))
+    assert done.returncode == 0, done.stderr
+    assert {path.stat().st_uid for path in output.iterdir()} == {4711}
+    assert {"seg.dcm", "sr.dcm"} <= results(output).keys()
+
+
+def tampered(image: Image, inside: str, tmp_path: Path) -> dict[str, Path]:
+    changed = tmp_path / "changed"
+    changed.write_bytes((image.root / inside.lstrip("/")).read_bytes() + b"\n")
+    changed.chmod(0o755)
+    return {inside: changed}
+
+
+MODEL = "/opt/holoscan/models/petct_lesion/petct_lesion.onnx"
+
+
+@pytest.mark.parametrize(
+    ("word", "inside", "line"),
+    [
+        ("run", MODEL, "model file petct_lesion/petct_lesion.onnx"),
+        ("serve", MODEL, "model file petct_lesion/petct_lesion.onnx"),
+        ("ready", MODEL, "model file petct_lesion/petct_lesion.onnx"),
+        ("run", "/opt/holoscan/app/__main__.py", "entry file __main__.py"),
+        ("run", "/opt/holoscan/app/tools", "entry file tools"),
+        ("run", "/etc/holoscan/app.json", "manifest file app.json"),
+    ],
+)
+def test_a_file_that_was_tampered_with_ends_every_start(
+    image: Image, study: Path, output: Path, tmp_path: Path, word: str, inside: str, line: str
+) -> None:
+    done, _ = image.run(study, output, word, over=tampered(image, inside, tmp_path))
+    assert (done.returncode, done.stderr) == (3, f"not what was packaged: {line} has changed\n")
+    assert not list(output.iterdir())
+
+
+def test_a_missing_list_of_digests_ends_every_start(
+    image: Image, study: Path, output: Path, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    done, _ = image.run(study, output, over={"/etc/holoscan": tmp_path})
+    line = "/etc/holoscan/digests.json is not there: nothing tells what was packaged\n"
+    assert (done.returncode, done.stderr) == (3, line)
+
+
+def test_a_library_that_was_tampered_with_is_found_by_verify(
+    image: Image, study: Path, output: Path, tmp_path: Path
+) -> None:
+    inside = "/opt/holoscan/venv/lib/python3.11/site-packages/pydicom/uid.py"
+    done, _ = image.run(study, output, "verify", over=tampered(image, inside, tmp_path))
+    assert done.returncode == 3
+    assert re.fullmatch(r"not what was packaged: pydicom==\S+: pydicom/uid\.py has changed\n", done.stderr)
+
+
+def test_the_probes_answer_and_env_masks_secrets(image: Image, study: Path, output: Path) -> None:
+    for word in ("ready", "alive"):
+        done, time_s = image.run(study, output, word)
+        assert (done.returncode, done.stderr) == (0, ""), word
+        print(f"{word} {time_s:.1f} s")
+    done, _ = image.run(study, output, "env", THERAMAP_DATABASE="postgresql://u:hush@h/d", S3_SECRET="hush")
+    assert {"THERAMAP_DATABASE=***", "S3_SECRET=***"} <= set(done.stdout.splitlines())
+    assert "hush" not in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(podman_missing() is not None, reason=f"podman: {podman_missing()}")
+def test_podman_gives_the_same_results(image: Image, study: Path, output: Path) -> None:
+    done, inside_s = image.podman(study, output)
+    assert done.returncode == 0, done.stderr
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        other = Path(folder)
+        os.chown(other, 1000, 1000)
+        assert image.run(study, other)[0].returncode == 0
+        assert results(output) == results(other)
+    print(f"podman {inside_s:.1f} s")
+
+
+@pytest.mark.skipif(podman_missing() is not None, reason=f"podman: {podman_missing()}")
+def test_podman_holds_it_by_seccomp_and_cgroups_too(image: Image, study: Path, output: Path) -> None:
+    probe = (
+        "grep -E '^(Uid|Cap|NoNewPrivs|Seccomp):' /proc/self/status; ls /sys/class/net;"
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null;"
+        "for f in /opt/x /etc/x /var/holoscan/input/x; do touch $f 2>/dev/null && echo written $f; done; true"
+    )
+    done, _ = image.podman(study, output, "-c", probe, options=["--entrypoint", "sh"])
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.split()
+    assert "written" not in said
+    assert said.count("0" * 16) == 5  # no capability in any of the five sets
+    fields = dict(line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
+    assert fields["Uid"].split() == ["1000"] * 4
+    assert fields["NoNewPrivs"].split() == ["1"]
+    assert fields["Seccomp"].split() == ["2"]  # a filter
+    assert [line for line in done.stdout.splitlines() if ":" not in line] == ["lo", str(8 * 2**30)]

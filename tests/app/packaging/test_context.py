@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.packaging.checkout import Checkout, normal_name
-from app.packaging.containerfile import containerfile
+from app.packaging.containerfile import containerfile, labels_of
 from app.packaging.context import epoch_of, write_context
 from app.packaging.digests import digest_of, digests_beneath
 from app.packaging.errors import PackagingError
@@ -91,6 +93,25 @@ def test_the_containerfile_says_who_what_and_where(context: Path, checkout: Chec
     assert "/etc/monai/app.json" in text
     assert "--require-hashes" in text
     assert not re.search(r"@[A-Z_]+@", text)
+
+
+def hadolint(text: str) -> str:
+    program = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([program, "-"], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == int(bool(done.stdout)), done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("asked", [PackageRequest(), PackageRequest(offline=True)])
+@pytest.mark.parametrize("unhashed", [True, False])
+def test_hadolint_finds_no_fault_in_the_containerfile(
+    checkout: Checkout, asked: PackageRequest, unhashed: bool
+) -> None:
+    assert "DL3004" in hadolint("FROM debian:12\nRUN sudo ls\n"), "it must find what is there"
+    template = (checkout.root / "map" / "Containerfile.in").read_text("utf-8")
+    labels = labels_of(checkout.version, asked, None, 0, "What it is")
+    text = containerfile(template, asked, labels, 0, unhashed=unhashed)
+    assert hadolint(text) == ""
 
 
 def test_an_offline_build_asks_no_index() -> None:
