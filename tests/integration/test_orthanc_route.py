@@ -93,10 +93,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("house")
     port = free_port()
     fragment = json.loads((RECIPE / "orthanc.json").read_text())
-    settings = {
-        **{name: fragment[name] for name in ("SaveJobs", "JobsHistorySize", "LuaHeartBeatPeriod")},
-        "ExecuteLuaEnabled": True,
-    }
+    its_own = ("LuaHeartBeatPeriod", "UnknownSopClassAccepted", "MaximumPduLength")
+    settings = {**{name: fragment[name] for name in its_own}, "ExecuteLuaEnabled": True}
     script = (RECIPE / "theramap.lua").read_text()
     with ExitStack() as stack:
         orthanc = stack.enter_context(
