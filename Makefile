@@ -11,7 +11,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 GPU ?= 0
 STAMP := $(VENV)/.installed-gpu$(GPU)
 
-.PHONY: demo test test-slow torture bench train crossvalidate train-outcome image lint types lock system-packages clean
+.PHONY: demo test test-slow torture bench train crossvalidate train-outcome image audit lint types lock \
+  system-packages clean
 
 demo: $(STAMP)
 	$(BIN)/theramap demo demo-out
@@ -43,10 +44,14 @@ crossvalidate: $(STAMP)
 train-outcome: $(STAMP)
 	$(BIN)/python -m models.sts_metastasis.training --data $(DATA)
 
-# The CPU image, really built and run without a container engine (docs/container.md).
+# The CPU image, really built twice, and run by Linux itself and by podman (docs/container.md).
 image: $(STAMP)
-	for p in buildah mmdebstrap; do command -v $$p >/dev/null || apt-get install -y -qq --no-install-recommends $$p; done
+	for p in buildah mmdebstrap podman runc; do command -v $$p >/dev/null || apt-get install -y -qq --no-install-recommends $$p; done
 	IMAGE_FOLDER=build/image $(BIN)/pytest -m slow tests/integration/test_image.py -rA -s
+
+# Every locked version against the published vulnerabilities; needs their data: api.osv.dev, or OSV_URL.
+audit:
+	PYTHON="$(PYTHON)" .ci/audit
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
