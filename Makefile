@@ -46,7 +46,8 @@ train-outcome: $(STAMP)
 
 # The CPU image, really built twice, and run by Linux itself and by podman (docs/container.md).
 image: $(STAMP)
-	for p in buildah mmdebstrap podman runc; do command -v $$p >/dev/null || apt-get install -y -qq --no-install-recommends $$p; done
+	for p in buildah mmdebstrap podman runc; do \
+	  command -v $$p >/dev/null || apt-get install -y -qq --no-install-recommends $$p || exit 1; done
 	IMAGE_FOLDER=build/image $(BIN)/pytest -m slow tests/integration/test_image.py -rA -s
 
 # Every locked version against the published vulnerabilities; needs their data: api.osv.dev, or OSV_URL.

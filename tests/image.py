@@ -107,7 +107,7 @@ class Image:
         user: tuple[int, int] = (1000, 1000),
         scratch: Path | None = None,
         over: Mapping[str, Path] | None = None,
-        **more: str,
+        variables: Mapping[str, str] | None = None,
     ) -> tuple[Done, float]:
         """Run a word of the entry.
 
@@ -122,8 +122,8 @@ class Image:
             A folder that is ``/tmp`` and ``/dev/shm`` in the container, and stays; else one that goes.
         over : mapping of str to Path, optional
             Files and folders that lie in the place of the image's, for an image that was tampered with.
-        more : str
-            Variables.
+        variables : mapping of str to str, optional
+            Beside those of the image, or in their place.
 
         Returns
         -------
@@ -131,7 +131,7 @@ class Image:
             And the time in s.
         """
         inner = ["env", "-i", "--chdir=/var/holoscan"]
-        inner += [f"{name}={value}" for name, value in (dict(self.environment) | more).items()]
+        inner += [f"{name}={value}" for name, value in {**self.environment, **(variables or {})}.items()]
         inner += ["/opt/holoscan/app/tools", *words]
         outer = ["unshare", "-m", "-n", "-p", "-f", "--propagation", "private", "bash", "-c", RUNTIME, "run"]
         places = [word for inside, path in (over or {}).items() for word in (str(path), inside)]

@@ -137,7 +137,9 @@ def test_nobody_in_it_has_rights_and_nothing_of_it_can_be_written(
     )
     (output / "probe.py").write_text(probe, "utf-8")
     # theramap's own words take no script: the entry is asked for one by its interpreter
-    done, _ = image.run(study, output, "run", HOLOSCAN_APPLICATION="/var/holoscan/output/probe.py")
+    done, _ = image.run(
+        study, output, "run", variables={"HOLOSCAN_APPLICATION": "/var/holoscan/output/probe.py"}
+    )
     who, interfaces, *errors = done.stdout.strip().splitlines()
     assert who == f"1000 {['0' * 16] * 5}"
     assert interfaces == "[(1, 'lo')]"
@@ -158,7 +160,7 @@ def test_nobody_in_it_has_rights_and_nothing_of_it_can_be_written(
 def test_wrong_use_ends_with_its_code_and_one_clear_line(
     image: Image, study: Path, output: Path, words: list[str], more: dict[str, str], code: int, line: str
 ) -> None:
-    done, _ = image.run(study, output, *words, **more)
+    done, _ = image.run(study, output, *words, variables=more)
     assert done.returncode == code, done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith(line)
     assert "Traceback" not in done.stderr
@@ -361,7 +363,8 @@ def test_the_probes_answer_and_env_masks_secrets(image: Image, study: Path, outp
         done, time_s = image.run(study, output, word)
         assert (done.returncode, done.stderr) == (0, ""), word
         print(f"{word} {time_s:.1f} s")
-    done, _ = image.run(study, output, "env", THERAMAP_DATABASE="postgresql://u:hush@h/d", S3_SECRET="hush")
+    secrets = {"THERAMAP_DATABASE": "postgresql://u:hush@h/d", "S3_SECRET": "hush"}
+    done, _ = image.run(study, output, "env", variables=secrets)
     assert {"THERAMAP_DATABASE=***", "S3_SECRET=***"} <= set(done.stdout.splitlines())
     assert "hush" not in done.stdout + done.stderr
 
