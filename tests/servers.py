@@ -305,6 +305,9 @@ class Orthanc(_Server):
         content: bytes = self._ask("GET", found["Path"] + "/file", None, decode=False)
         return content
 
+    def delete(self, path: str) -> None:
+        self._ask("DELETE", path, None)
+
     def run_lua(self, script: str) -> str:
         """What a script prints; Orthanc's setting ``ExecuteLuaEnabled`` must be true."""
         printed: bytes = self._ask("POST", "/tools/execute-script", script, decode=False)

@@ -174,9 +174,13 @@ def test_a_pet_study_is_sent_once_its_results_are_not_sent_back_and_a_readers_an
 def test_what_could_not_be_sent_waits_and_is_sent_by_the_next_heartbeat(house: House, tmp_path: Path) -> None:
     files = sorted(phantom_study(tmp_path / "pet", 2).rglob("*.dcm"))
     study = str(pydicom.dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
+    deleted = sorted(phantom_study(tmp_path / "deleted", 3).rglob("*.dcm"))
     house.theramap.stop()
-    house.push(*files)
-    wait_until(lambda: "waits: DicomAssociation" in house.orthanc.log(), 30, "the transfer to fail")
+    house.push(*deleted, *files)
+    failed = "waits: DicomAssociation"
+    wait_until(lambda: house.orthanc.log().count(failed) >= 2, 30, "both transfers to fail")
+    (gone,) = house.orthanc.lookup(str(pydicom.dcmread(deleted[0]).StudyInstanceUID))
+    house.orthanc.delete(gone["Path"])
     house.theramap.start()
     # This release of Orthanc may be older than the heartbeat: what it would call is called here.
     house.orthanc.run_lua("OnHeartBeat()")

@@ -107,8 +107,8 @@ local function news(study)
   return resources, states
 end
 
+-- Sends what is new of a study.
 local function route(study)
-  waiting[study] = nil
   local resources, states = news(study)
   if #resources == 0 then
     return
@@ -116,32 +116,43 @@ local function route(study)
   local order = DumpJson({Resources = resources, Asynchronous = true}, true)
   local answer = RestApiPost('/modalities/' .. MODALITY .. '/store', order)
   if answer == nil then
-    waiting[study] = true
-    print('theramap: study ' .. study .. ' waits: Orthanc knows no modality ' .. MODALITY)
-    return
+    error('Orthanc knows no modality ' .. MODALITY, 0)
   end
   jobs[ParseJson(answer).ID] = {study = study, states = states}
   print('theramap: study ' .. study .. ' is sent: ' .. #resources .. ' resources')
 end
 
-local function route_waiting()
+local function wait(study, reason)
+  waiting[study] = true
+  print('theramap: study ' .. study .. ' waits: ' .. tostring(reason))
+end
+
+-- One study that cannot be read or sent leaves the others as they are.
+local function try(study)
+  local done, reason = pcall(route, study)
+  if not done then
+    wait(study, reason)
+  end
+end
+
+local function try_waiting()
   local again = waiting
   waiting = {}
   for study in pairs(again) do
-    if RestApiGet('/studies/' .. study) then
-      route(study)
+    if RestApiGet('/studies/' .. study) then -- it may have been deleted since
+      try(study)
     end
   end
 end
 
 function OnStableStudy(studyId, tags, metadata)
-  route(studyId)
-  route_waiting()
+  waiting[studyId] = true
+  try_waiting()
 end
 
 -- Called every LuaHeartBeatPeriod seconds; Orthanc has this from 1.11.1 on.
 function OnHeartBeat()
-  route_waiting()
+  try_waiting()
 end
 
 function OnJobSuccess(jobId)
@@ -156,7 +167,6 @@ function OnJobFailure(jobId)
   local job = jobs[jobId]
   if job then
     jobs[jobId] = nil
-    waiting[job.study] = true
-    print('theramap: study ' .. job.study .. ' waits: ' .. ask('/jobs/' .. jobId).ErrorDetails)
+    wait(job.study, ask('/jobs/' .. jobId).ErrorDetails)
   end
 end
