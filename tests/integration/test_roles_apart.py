@@ -67,7 +67,7 @@ class Cluster:
         settings = self.chart.settings()
         gateway = settings["gateway"]
         gateway["data"] = str(self.folder / data)
-        gateway["database"] = self.database
+        gateway["database"] = f"{self.database}?{gateway['database'].partition('?')[2]}"
         gateway["exchange"] = (self.folder / "exchange").as_uri()
         gateway["database_password_file"] = str(self.folder / "database-password")
         gateway["site_key_file"] = str(self.folder / "site-key")

@@ -91,7 +91,12 @@ VALUES: dict[str, dict[str, Any]] = {
                 ]
             }
         },
-        "image": {"repository": "registry.example/theramap", "digest": "sha256:" + "0" * 64},
+        "image": {
+            "repository": "registry.example/theramap",
+            "digest": "sha256:" + "0" * 64,
+            "pullSecrets": ["registry"],
+        },
+        "work": {"image": {"tag": "site-cpu"}},
     },
 }
 
@@ -435,6 +440,24 @@ def test_notes_say_what_is_not_open_yet(tmp_path: Path) -> None:
     assert "kubectl -n imaging exec site-theramap-receive-0 -c receive" in notes({})
     assert "YET" not in notes(VALUES["site"]).upper().replace("NOT YET", "")
     assert "Network policies are off" in notes(VALUES["no policies"])
+
+
+def test_images_come_by_digest_or_tag_and_with_their_pull_secret() -> None:
+    chart = render(VALUES["secrets of the site"])
+    images = {name: container["image"] for name, container in containers(chart)}
+    assert images[f"{NAME}-receive/receive"] == "registry.example/theramap@sha256:" + "0" * 64
+    assert images[f"{NAME}-work/work"] == "registry.example/theramap:site-cpu"
+    assert images[f"{NAME}-postgres/postgres"] == "postgres:17"
+    assert all(pod["imagePullSecrets"] == [{"name": "registry"}] for pod in chart.pods().values())
+
+
+def test_the_example_of_the_readme_is_a_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"```yaml\n(.+?)```", (CHART / "README.md").read_text("utf-8"), re.DOTALL)
+    chart = render(yaml.safe_load(example))
+    gateway = read(chart, tmp_path, monkeypatch).gateway
+    assert [remote.host for remote in gateway.remotes] == ["pacs.hospital.example"]
+    assert gateway.ae_titles[0].destinations == ("pacs",)
+    assert len(chart.find("NetworkPolicy", "-receive")["spec"]["ingress"]) == 2
 
 
 # ---- what is refused -------------------------------------------------------------------------------

@@ -34,8 +34,10 @@ ca: /run/secrets/receiver/ca.crt
 {{- end }}
 
 {{- define "theramap.databaseUrl" -}}
+{{- /* A connection to a node that is gone ends within half a minute, not after hours. */}}
 {{- if .Values.database.bundled.enabled }}
-{{- printf "postgresql+psycopg://theramap@%s-postgres:5432/theramap" (include "theramap.fullname" .) }}
+{{- $host := printf "%s-postgres" (include "theramap.fullname" .) }}
+{{- printf "postgresql+psycopg://theramap@%s:5432/theramap?connect_timeout=10&tcp_user_timeout=30000" $host }}
 {{- else }}{{ .Values.database.url }}{{ end }}
 {{- end }}
 
