@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from sqlalchemy import inspect
@@ -211,7 +211,7 @@ def _extract(source: Path, staging: Path) -> int:
             for member in tar:
                 if not (member.isfile() or member.islnk()):
                     raise BackupError(f"{source} holds something else than files: it is no backup")
-                tar.extract(member, staging, filter="data")
+                _take(tar, member, staging)
     except (tarfile.TarError, EOFError) as error:
         raise BackupError(f"{source} is damaged or no backup: {error}") from error
     manifest = _read_manifest(source, staging)
@@ -228,6 +228,29 @@ def _extract(source: Path, staging: Path) -> int:
         folder.chmod(0o700)
         _fsync_folder(folder)
     return len(found)
+
+
+def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, staging: Path) -> None:
+    """Write one file of a backup, or another name of an earlier one; tarfile's filters need Python 3.11.4."""
+    path = _inside(staging, member.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if member.islnk():
+        path.hardlink_to(_inside(staging, member.linkname))
+        return
+    source = tar.extractfile(member)
+    if source is None:
+        raise BackupError(f"{member.name} in the backup is no file")
+    with source, path.open("xb") as target:
+        shutil.copyfileobj(source, target, CHUNK_BYTES)
+    os.utime(path, (member.mtime, member.mtime))
+
+
+def _inside(staging: Path, name: str) -> Path:
+    """Return where a name of the backup lies beneath the folder; none may lead out of it."""
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or not parts:
+        raise BackupError(f"{name} in the backup leads out of the data folder: it is no backup of theramap")
+    return staging.joinpath(*parts)
 
 
 def _read_manifest(source: Path, staging: Path) -> dict[str, str]:

@@ -98,6 +98,15 @@ def test_hard_links_take_their_space_once(tmp_path: Path) -> None:
         assert path.stat().st_nlink == 2
 
 
+def test_restored_files_are_as_old_as_they_were(tmp_path: Path) -> None:
+    site = busy_site(tmp_path / "data")
+    ages = {path.name: path.stat().st_mtime for path in (tmp_path / "data" / "spool").rglob("*.dcm")}
+    back_up(site.settings, tmp_path / "site.tar")
+    restore(Gateway(data=tmp_path / "new"), tmp_path / "site.tar")
+    restored = {path.name: path.stat().st_mtime for path in (tmp_path / "new" / "spool").rglob("*.dcm")}
+    assert restored == pytest.approx(ages, abs=1e-3)
+
+
 def test_restores_into_an_empty_folder_only(tmp_path: Path) -> None:
     site = busy_site(tmp_path / "data")
     back_up(site.settings, tmp_path / "site.tar")
@@ -109,7 +118,7 @@ def test_restores_into_an_empty_folder_only(tmp_path: Path) -> None:
         back_up(site.settings, tmp_path / "data" / "site.tar")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "traversal", "link"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "traversal", "absolute", "link", "hard link"])
 def test_damaged_backup_leaves_nothing(tmp_path: Path, damage: str) -> None:
     site = busy_site(tmp_path / "data")
     target = tmp_path / "site.tar"
@@ -123,9 +132,12 @@ def test_damaged_backup_leaves_nothing(tmp_path: Path, damage: str) -> None:
         target.write_bytes(content)
     else:
         with tarfile.open(target, "w") as tar:
-            member = tarfile.TarInfo("../../outside" if damage == "traversal" else "spool")
+            names = {"traversal": "../../outside", "absolute": str(tmp_path / "outside")}
+            member = tarfile.TarInfo(names.get(damage, "spool"))
             if damage == "link":
                 member.type, member.linkname = tarfile.SYMTYPE, "/etc"
+            if damage == "hard link":
+                member.type, member.linkname = tarfile.LNKTYPE, "../../site.tar"
             tar.addfile(member, io.BytesIO())
     with pytest.raises(BackupError):
         restore(Gateway(data=tmp_path / "new"), target)
