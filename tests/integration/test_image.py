@@ -326,6 +326,7 @@ MODEL = "/opt/holoscan/models/petct_lesion/petct_lesion.onnx"
     [
         ("run", MODEL, "model file petct_lesion/petct_lesion.onnx"),
         ("serve", MODEL, "model file petct_lesion/petct_lesion.onnx"),
+        ("work", MODEL, "model file petct_lesion/petct_lesion.onnx"),
         ("ready", MODEL, "model file petct_lesion/petct_lesion.onnx"),
         ("run", "/opt/holoscan/app/__main__.py", "entry file __main__.py"),
         ("run", "/opt/holoscan/app/tools", "entry file tools"),
