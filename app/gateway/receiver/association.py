@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.gateway.receiver.commands import LONGEST_COMMAND_BYTES, Command, CommandError, Field, Tag, response
-from app.gateway.receiver.guard import HEADER_BYTES, AbortReason, PduType, PeerError, Wire
+from app.gateway.receiver.guard import HEADER_BYTES, NOTHING_SAID, AbortReason, PduType, PeerError, Wire
 from app.gateway.receiver.negotiation import (
     STORAGE_COMMITMENT,
     VERIFICATION,
@@ -247,6 +247,8 @@ class Association:
         self._say_last(b"\x03\x00\x00\x00\x00\x04\x00" + bytes(rejection.value))
 
     def _abort(self, error: PeerError) -> None:
+        if error.event == NOTHING_SAID:
+            return  # readiness is asked every few seconds: a line each would hide the others
         get_logger().warning(error.event, association=self._name, peer=self._address)
         if error.abort is not None:
             self._say_last(b"\x07\x00\x00\x00\x00\x04\x00\x00\x02" + bytes((error.abort,)))

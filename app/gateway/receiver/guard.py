@@ -57,6 +57,10 @@ class AbortReason(IntEnum):
     INVALID_PARAMETER = 6
 
 
+NOTHING_SAID = "peer_said_nothing"
+"""A connection without a byte: a probe looks whether somebody listens."""
+
+
 class PeerError(Exception):
     """The association cannot go on.
 
@@ -109,6 +113,7 @@ class Wire:
         self._limits = limits
         self._buffer = memoryview(bytearray(READ_BYTES + limits.max_pdu_bytes))
         self._start = self._end = 0
+        self._heard = False
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read_pdu(
@@ -216,7 +221,12 @@ class Wire:
         except TimeoutError:
             raise
         except OSError as error:
-            raise PeerError("peer_gone") from error
+            raise PeerError(self._gone) from error
         if count == 0:
-            raise PeerError("peer_gone")
+            raise PeerError(self._gone)
+        self._heard = True
         self._end += count
+
+    @property
+    def _gone(self) -> str:
+        return "peer_gone" if self._heard else NOTHING_SAID

@@ -78,6 +78,20 @@ def peer(acceptors: Acceptors) -> Iterator[RawPeer]:
         yield raw
 
 
+def test_a_probe_of_the_port_leaves_no_line_in_the_log(acceptors: Acceptors) -> None:
+    before = len(warnings_of(acceptors))
+    for _ in range(3):
+        socket.create_connection(("127.0.0.1", acceptors.port)).close()
+    with RawPeer(acceptors.port) as gone:  # comes after them, and breaks off amid its request
+        gone.send(b"\x01\x00\x00")
+    wait_until(lambda: acceptors.events("peer_gone"), 10, "the line of the one that broke off")
+    assert warnings_of(acceptors)[before:] == ["peer_gone"]
+
+
+def warnings_of(acceptors: Acceptors) -> list[str]:
+    return [line["event"] for line in acceptors.events() if line["level"] == "warning"]
+
+
 @pytest.mark.parametrize(
     ("called", "calling", "reason"),
     [

@@ -128,6 +128,14 @@ def test_peer_that_goes_is_an_end_without_abort(ends: tuple[Wire, socket.socket]
     assert caught.value.abort is None
 
 
+def test_peer_that_goes_without_a_byte_was_a_probe(ends: tuple[Wire, socket.socket]) -> None:
+    wire, peer = ends
+    peer.close()
+    with pytest.raises(PeerError, match="peer_said_nothing") as caught:
+        wire.read_pdu(soon())
+    assert caught.value.abort is None
+
+
 def test_peer_that_reads_nothing_does_not_hold_a_sender_for_ever(ends: tuple[Wire, socket.socket]) -> None:
     started = time.monotonic()
     with pytest.raises(PeerError, match="peer_gone"):
