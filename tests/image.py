@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +172,12 @@ def disk_bytes(folder: Path) -> int:
     return int(said.split()[0])
 
 
+@cache
 def build_image(folder: Path) -> Image:
-    """Build the base from Debian, the image from this checkout, and mount it; the folder keeps them all."""
+    """Build the base from Debian, the image from this checkout, and mount it; the folder keeps them all.
+
+    Once in a run of the tests: several of their files use the image.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "storage.conf").write_text(STORAGE.format(folder), "utf-8")
     if not (folder / "base" / "rootfs.tar").exists():

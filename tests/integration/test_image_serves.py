@@ -20,7 +20,7 @@ from pydicom import dcmread
 from app.jobs.database import open_ledger
 from app.jobs.tables import DeliveryState, JobState
 from app.packaging.checkout import this_checkout
-from tests.image import Image, build_image, forget, missing
+from tests.image import Image, missing
 from tests.image_server import UID, ImageServer
 from tests.servers import LOOPBACK, Orthanc, Postgres, free_port, phantom_study, storescu, wait_until
 
@@ -33,18 +33,6 @@ pytestmark = [
 FILES = this_checkout().root / "map"
 PASSWORD = "of-the-database"
 STARTS_WITHIN_S = 120
-
-
-@pytest.fixture(scope="module")
-def image() -> Iterator[Image]:
-    """The image; IMAGE_FOLDER keeps the base, the wheels and the image from one run to the next."""
-    kept = os.environ.get("IMAGE_FOLDER")
-    if kept:
-        yield build_image(Path(kept).resolve())
-        return
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        yield build_image(Path(folder))
-        forget(Path(folder))
 
 
 class Pacs(Orthanc):

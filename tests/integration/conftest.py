@@ -1,0 +1,24 @@
+"""What several integration tests share."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.image import Image, build_image, forget
+
+
+@pytest.fixture(scope="session")
+def image() -> Iterator[Image]:
+    """The image; IMAGE_FOLDER keeps the base, the wheels and the image from one run to the next."""
+    kept = os.environ.get("IMAGE_FOLDER")
+    if kept:
+        yield build_image(Path(kept).resolve())
+        return
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield build_image(Path(folder))
+        forget(Path(folder))
