@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pydicom.config import disable_value_validation
 
 from app.demo.phantom import PhantomSpec, write_phantom
 from app.packaging.checkout import this_checkout
@@ -265,9 +266,15 @@ def named_study(folder: Path, fault: str) -> None:
         if fault == "no frame of reference":
             del dataset.FrameOfReferenceUID
         target = series / f"{NAMED[0]}-{number}.dcm"
-        dataset.save_as(target, enforce_file_format=True)
+        with disable_value_validation():
+            if fault == "values that do not fit":
+                dataset.PatientBirthDate = dataset.PatientSex = dataset.StudyDate = NAMED[0]
+                dataset.AccessionNumber = dataset.StudyDescription = f"{NAMED[2]} " * 8
+            dataset.save_as(target, enforce_file_format=True)
         if fault == "truncated":
             target.write_bytes(target.read_bytes()[:-1000])
+    if fault == "broken job":
+        (folder / "job.json").write_text(f'{{"{NAMED[0]}": "{NAMED[2]}"', "utf-8")
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
@@ -282,7 +289,15 @@ def traces(content: bytes) -> list[str]:
 
 @pytest.mark.parametrize(
     ("fault", "code"),
-    [("none", 0), ("no PET", 2), ("no weight", 2), ("no frame of reference", 2), ("truncated", 2)],
+    [
+        ("none", 0),
+        ("values that do not fit", 0),
+        ("no PET", 2),
+        ("no weight", 2),
+        ("no frame of reference", 2),
+        ("truncated", 2),
+        ("broken job", 2),
+    ],
 )
 def test_no_patient_is_named_outside_the_output(
     image: Image, output: Path, tmp_path: Path, fault: str, code: int
