@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import date
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,29 @@ def test_what_could_not_be_sent_waits_and_is_sent_by_the_next_heartbeat(house: H
     assert len(house.transfers()) == before
     header = pydicom.dcmread(files[0], stop_before_pixels=True)
     assert str(header.PatientID) not in house.orthanc.log()
+
+
+def test_what_waited_when_orthanc_ended_is_sent_when_it_starts(house: House, tmp_path: Path) -> None:
+    files = sorted(phantom_study(tmp_path / "pet", 4).rglob("*.dcm"))
+    old = sorted(phantom_study(tmp_path / "old", 5).rglob("*.dcm"))
+    today = date.today().strftime("%Y%m%d")  # noqa: DTZ011  as Orthanc's own clock has it
+    for path in files:
+        image = pydicom.dcmread(path)
+        image.StudyDate = today
+        image.save_as(path)
+    study, long_ago = (
+        str(pydicom.dcmread(each[0], stop_before_pixels=True).StudyInstanceUID) for each in (files, old)
+    )
+    house.theramap.stop()
+    before = house.orthanc.log().count("waits: ")
+    house.push(*old, *files)
+    wait_until(lambda: house.orthanc.log().count("waits: ") >= before + 2, 30, "both transfers to fail")
+    house.orthanc.stop()
+    house.theramap.start()
+    house.orthanc.start()
+    house.wait_for_revision(study, 1)
+    assert len(house.spooled(study)) == len(files)
+    assert not house.spooled(long_ago)  # beyond what is looked through; the guide says how to send it
 
 
 def _magnetic_resonance(files: list[Path], folder: Path) -> list[Path]:

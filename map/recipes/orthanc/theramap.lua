@@ -1,9 +1,11 @@
 -- Routes PET studies from Orthanc to theramap: PET and CT, edited segmentations, reports of readers.
 --
 -- A series is sent when its study is stable, and again when it has grown. What theramap itself wrote is not
--- sent back. A transfer that failed is tried again with Orthanc's heartbeat and when another study is stable.
+-- sent back. A transfer that failed is tried again with Orthanc's heartbeat and when another study is stable; when
+-- Orthanc starts, what it still owes of recent studies is sent.
 
 local MODALITY = 'theramap' -- its name in DicomModalities of Orthanc's configuration
+local LOOK_BACK_DAYS = 30 -- by their Study Date, studies that are looked through when Orthanc starts
 local IMAGES = {PT = true, CT = true}
 local ANSWERS = {SEG = true, SR = true} -- what a reader may send back
 local SENT = '4201' -- metadata of a series: what it was when it was last sent
@@ -143,6 +145,17 @@ local function try_waiting()
       try(study)
     end
   end
+end
+
+-- Called when Orthanc has started. What waited, or was not yet stable, when it ended is in no memory but its own
+-- store: the series of which no transfer has succeeded.
+function Initialize()
+  local first_day = os.date('%Y%m%d', os.time() - LOOK_BACK_DAYS * 86400)
+  local query = {StudyDate = first_day .. '-', ModalitiesInStudy = 'PT'}
+  for _, study in ipairs(ParseJson(RestApiPost('/tools/find', DumpJson({Level = 'Study', Query = query}, true)))) do
+    waiting[study] = true
+  end
+  try_waiting()
 end
 
 function OnStableStudy(studyId, tags, metadata)
