@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from datetime import datetime
 from importlib import import_module
@@ -200,6 +201,7 @@ def _run_role(role: str, supervised: bool) -> NoReturn:
 
 def _start(role: str, supervised: bool) -> Settings:
     """Check what the role needs and begin its log; a fault ends the process with what to do about it."""
+    _end_when_told()
     if supervised:
         from app.process import die_with_parent
 
@@ -216,6 +218,14 @@ def _start(role: str, supervised: bool) -> Settings:
     except OSError as error:
         _fail(f"settings: gateway.data: {error}; give a folder that this user may write to")
     return settings
+
+
+def _end_when_told() -> None:
+    """End at SIGTERM while the role is loaded, before it has a handler of its own.
+
+    The first process of a container would ignore it, and be killed only when its grace is over.
+    """
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
 
 
 def _settings() -> Settings:

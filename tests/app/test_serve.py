@@ -36,6 +36,19 @@ def test_each_role_is_a_process() -> None:
     assert [child.name for child in roles()] == ["receive", "work", "deliver", "console"]
 
 
+def test_role_that_is_still_being_loaded_ends_when_told(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, time\n"
+        "from app.cli_gateway import _start\n"
+        "_start('deliver', supervised=False)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "time.sleep(5)\n"
+        "sys.exit(7)\n"
+    )
+    environment = {**os.environ, "THERAMAP_GATEWAY__DATA": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+
+
 @pytest.mark.slow
 def test_site_becomes_ready_survives_kills_and_stops_cleanly(tmp_path: Path) -> None:
     settings = {"gateway": {"work": {"heartbeat_s": 0.5}, "receiver": {"processes": 1}, "stop_grace_s": 20}}
