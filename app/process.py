@@ -88,6 +88,7 @@ def keep_running(
     grace_s: float,
     tick: Callable[[], None] | None = None,
     tick_s: float = 0.2,
+    at_stop: Callable[[], None] | None = None,
 ) -> None:
     """Run children until the stop: each that ends is started again, later each time if it ends at once.
 
@@ -103,6 +104,8 @@ def keep_running(
         Seconds that they have to end.
     tick : callable, optional
         Called every ``tick_s`` seconds.
+    at_stop : callable, optional
+        Called at the stop, before the children end.
     """
     log = get_logger()
     while not stop.wait(tick_s):
@@ -124,6 +127,8 @@ def keep_running(
                 )
         if tick is not None:
             tick()
+    if at_stop is not None:
+        at_stop()
     _end([child.process for child in children if child.process is not None], grace_s)
 
 

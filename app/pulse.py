@@ -7,6 +7,7 @@ milliseconds, where a start of theramap takes seconds.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from pathlib import Path
 
@@ -29,14 +30,20 @@ class Pulse:
         self._file = data / FOLDER / role
         self._next_s = 0.0
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last beat of whichever process; infinite when there was none."""
+        try:
+            return time.time() - self._file.stat().st_mtime
+        except OSError:
+            return math.inf
+
     def beat(self) -> None:
         """Touch the file, once a second at most."""
         now_s = time.monotonic()
         if now_s < self._next_s:
             return
         self._next_s = now_s + EVERY_S
-        with contextlib.suppress(
-            OSError
-        ):  # a lost disk stops no role; the probe sees it all the same
+        with contextlib.suppress(OSError):  # a lost disk stops no role; the probe sees it all the same
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file.touch()

@@ -23,6 +23,7 @@ from app.gateway.spool import Spool, StudyFolder
 from app.jobs.database import DatabaseError, open_ledger, prepare_database
 from app.jobs.exchange import Exchange
 from app.jobs.ledger import Ledger
+from app.jobs.patience import reason_of
 from app.log import configure_log, get_logger, place_of
 from app.process import Stop, die_with_parent
 from app.pulse import Pulse
@@ -163,7 +164,7 @@ def _open(settings: Gateway, stop: Stop, pulse: Pulse) -> Ledger | None:
             prepare_database(settings.database_url)
             return open_ledger(settings.database_url)
         except (DBAPIError, OSError) as error:
-            get_logger().error("database_away", problem=type(error).__name__)
+            get_logger().error("database_away", reason=reason_of(error))
             stop.wait(AGAIN_S)
     return None
 

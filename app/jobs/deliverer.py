@@ -12,10 +12,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from app.gateway.delivery.delivery import attempt_delivery, check_confirmation
 from app.gateway.leftovers import remove_leftovers
 from app.gateway.settings import Gateway
-from app.jobs.database import DatabaseError, open_ledger, prepare_database
+from app.jobs.database import DatabaseError, open_ledger
 from app.jobs.exchange import Exchange
 from app.jobs.housekeeping import Housekeeping
-from app.jobs.launch import Activity, Executor, NameTakenError, end_after, end_process
+from app.jobs.launch import (
+    Activity,
+    Executor,
+    NameTakenError,
+    end_after,
+    end_process,
+    wait_for_database,
+)
 from app.jobs.ledger import Ledger
 from app.jobs.patience import is_away, patiently
 from app.jobs.queue import DELIVERIES
@@ -46,7 +53,8 @@ def run_deliverer(settings: Settings) -> int:
     stop = Stop().install()
     gateway = settings.gateway
     try:
-        patiently(lambda: prepare_database(gateway.database_url), stop)
+        if not wait_for_database(gateway, "deliver", stop):
+            return 0
     except DatabaseError as error:
         get_logger().error("database_unusable", reason=str(error))
         return 1

@@ -20,9 +20,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.gateway.settings import Gateway
-from app.jobs.database import open_database
+from app.jobs.database import open_database, prepare_database
 from app.jobs.housekeeping import EVERY_S
-from app.jobs.patience import is_away, patiently
+from app.jobs.patience import is_away, patiently, reason_of
 from app.jobs.queue import SHAPE
 from app.jobs.workers import Workers, new_token
 from app.log import get_logger, place_of
@@ -77,6 +77,28 @@ class Activity:
         """Whether threads are left that will never end."""
         with self._condition:
             return self._abandoned > 0 or self._running > 0
+
+
+def wait_for_database(gateway: Gateway, role: str, stop: Stop) -> bool:
+    """Prepare the database as soon as it is there; False when the stop came first.
+
+    Raises
+    ------
+    DatabaseError
+        It is not one that we can use.
+    """
+    pulse = Pulse(gateway.data, role)
+
+    def prepare() -> None:
+        pulse.beat()
+        prepare_database(gateway.database_url)
+
+    try:
+        patiently(prepare, stop)
+    except (DBAPIError, PoolTimeoutError):
+        if not stop.is_set:
+            raise
+    return not stop.is_set
 
 
 class Executor:
@@ -175,7 +197,7 @@ class Executor:
             except (DBAPIError, PoolTimeoutError) as error:
                 if not is_away(error):
                     raise
-                get_logger().warning("database_away", kind=type(error).__name__)
+                get_logger().warning("database_away", reason=reason_of(error))
 
     def sweep(self) -> None:
         """Put back into their queues the workflows of executors that are no more."""
@@ -224,14 +246,14 @@ class Executor:
             DBOS._recover_pending_workflows([self.name])
             self._workers.leave(self.name, self._token)
         except (DBAPIError, PoolTimeoutError) as error:
-            get_logger().warning("database_away", kind=type(error).__name__)
+            get_logger().warning("database_away", reason=reason_of(error))
 
     def _still_ours(self) -> bool:
         """Beat; whether the name is known to be ours."""
         try:
             return self._workers.beat(self.name, self._token)
         except (DBAPIError, PoolTimeoutError) as error:
-            get_logger().warning("database_away", kind=type(error).__name__)
+            get_logger().warning("database_away", reason=reason_of(error))
             return False
 
     def _let_finish(self) -> bool:

@@ -6,10 +6,9 @@ import shutil
 from typing import TYPE_CHECKING
 
 from app.gateway.settings import Gateway
-from app.jobs.database import DatabaseError, open_ledger, prepare_database
+from app.jobs.database import DatabaseError, open_ledger
 from app.jobs.exchange import Exchange
-from app.jobs.launch import Executor, NameTakenError, end_after, end_process
-from app.jobs.patience import patiently
+from app.jobs.launch import Executor, NameTakenError, end_after, end_process, wait_for_database
 from app.jobs.pool import Pool, Runner
 from app.jobs.priors import PacsPriors
 from app.jobs.queue import STUDIES
@@ -34,7 +33,8 @@ def run_worker(settings: Settings) -> int:
     stop = Stop().install()
     gateway = settings.gateway
     try:
-        patiently(lambda: prepare_database(gateway.database_url), stop)
+        if not wait_for_database(gateway, "work", stop):
+            return 0
         worker = Worker(gateway, Pool(gateway.work), stop)
         return worker.run()
     except DatabaseError as error:

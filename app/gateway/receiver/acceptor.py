@@ -1,6 +1,6 @@
 """One acceptor process: takes connections from the shared listening socket, a thread for each.
 
-``python -m app.gateway.receiver.acceptor FD``, started by the receiver, which has bound the socket.
+``python -m app.gateway.receiver.acceptor FD NAME``, started by the receiver, which has bound the socket.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from app.gateway.settings import Gateway, Receiver, Tls
 from app.gateway.spool import Spool, Writer
 from app.log import configure_log, get_logger
 from app.process import Stop, die_with_parent
+from app.pulse import Pulse
 from app.settings import SettingsError, read_settings
 
 MIB = 2**20
@@ -62,10 +63,15 @@ class Acceptor:
         The way into the spool.
     stop : Stop
         When to end.
+    name : str
+        Of its pulse.
     """
 
-    def __init__(self, gateway: Gateway, listener: socket.socket, writer: Writer, stop: Stop) -> None:
+    def __init__(
+        self, gateway: Gateway, listener: socket.socket, writer: Writer, stop: Stop, name: str
+    ) -> None:
         self._gateway = gateway
+        self._pulse = Pulse(gateway.data, name)
         self._listener = listener
         self._writer = writer
         self._stop = stop
@@ -77,6 +83,7 @@ class Acceptor:
         """Accept until the stop, then wait for what is under way."""
         self._listener.settimeout(ACCEPT_S)
         while not self._stop.is_set:
+            self._pulse.beat()
             # All processes are woken by a connection: the one with fewest associations is to have it.
             time.sleep(min(LONGEST_COURTESY_S, COURTESY_S * len(self._connections)))
             try:
@@ -217,7 +224,7 @@ def main() -> int:
     threading.excepthook = log_fault
     listener = socket.socket(fileno=int(sys.argv[1]))
     with Writer(Spool(gateway.data, gateway.receiver.keep_free_mib * MIB)) as writer:
-        Acceptor(gateway, listener, writer, stop).run()
+        Acceptor(gateway, listener, writer, stop, sys.argv[2]).run()
     return 0
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable, Sequence
 
-from app.gateway.settings import Receiver
+from app.gateway.settings import Gateway, Receiver
 from app.log import configure_log, get_logger
 from app.process import Child, Stop, keep_running, python
 from app.pulse import Pulse
@@ -14,6 +15,8 @@ BACKLOG = 128
 """Connections that wait to be accepted, for instance while an acceptor starts again."""
 STOP_MARGIN_S = 2.0
 """So long before our own grace ends, that of our children does."""
+SILENT_S = 30.0
+"""An acceptor without a pulse for so long does not accept."""
 
 
 def bind(receiver: Receiver) -> socket.socket:
@@ -34,17 +37,30 @@ def children(receiver: Receiver, listener: socket.socket) -> list[Child]:
     """Return the processes of the receiver."""
     descriptor = listener.fileno()
     acceptors = [
-        Child(
-            f"acceptor-{number}",
-            python("-m", "app.gateway.receiver.acceptor", str(descriptor)),
-            (descriptor,),
-        )
-        for number in range(1, receiver.processes + 1)
+        Child(name, python("-m", "app.gateway.receiver.acceptor", str(descriptor), name), (descriptor,))
+        for name in acceptor_names(receiver)
     ]
     others = [Child("keeper", python("-m", "app.gateway.keeper"))]
     if receiver.stow is not None:
         others.append(Child("stow", python("-m", "app.gateway.receiver.stow")))
     return [*acceptors, *others]
+
+
+def acceptor_names(receiver: Receiver) -> Sequence[str]:
+    """Return the name of each acceptor, which its pulse has, too."""
+    return [f"acceptor-{number}" for number in range(1, receiver.processes + 1)]
+
+
+def pulse_of_all(gateway: Gateway) -> Callable[[], None]:
+    """Return what beats for the receiver: only while every acceptor does, since the port answers without."""
+    own = Pulse(gateway.data, "receive")
+    acceptors = [Pulse(gateway.data, name) for name in acceptor_names(gateway.receiver)]
+
+    def beat() -> None:
+        if all(each.age_s < SILENT_S for each in acceptors):
+            own.beat()
+
+    return beat
 
 
 def run_receive(settings: Settings) -> int:
@@ -63,6 +79,8 @@ def run_receive(settings: Settings) -> int:
             children(gateway.receiver, listener),
             stop,
             max(1.0, gateway.stop_grace_s - STOP_MARGIN_S),
-            tick=Pulse(gateway.data, "receive").beat,
+            tick=pulse_of_all(gateway),
+            # Else the kernel would go on taking connections that nobody accepts.
+            at_stop=listener.close,
         )
     return 0

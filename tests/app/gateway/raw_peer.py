@@ -65,10 +65,11 @@ class Acceptors:
     def __enter__(self) -> Self:
         descriptor = self._listener.fileno()
         with self.log_file.open("ab") as log:
-            for _ in range(self._count):
+            for number in range(self._count):
+                words = ["-m", "app.gateway.receiver.acceptor", str(descriptor), f"acceptor-{number}"]
                 self.processes.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", "app.gateway.receiver.acceptor", str(descriptor)],
+                        [sys.executable, *words],
                         pass_fds=(descriptor,),
                         env=os.environ | {SETTINGS_VARIABLE: str(self._settings)},
                         stderr=log,

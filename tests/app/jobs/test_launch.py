@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
+from app.gateway.settings import Gateway
 from app.jobs import launch
 from app.jobs.queue import DELIVERIES
 from app.process import Stop
 from tests.app.jobs.site import Site, WorkerProcess
-from tests.servers import wait_until
+from tests.servers import free_port, wait_until
 
 
 def _set_status(site: Site, job: str, status: str, executor: str) -> None:
@@ -53,3 +56,17 @@ def test_executor_keeps_house_now_and_then(tmp_path: Path, monkeypatch: pytest.M
     executor.leave()
     executor.close()
     assert 0.5 < called[1] - called[0] < 5
+
+
+def test_role_that_is_told_to_stop_while_no_database_is_there_has_beaten_and_says_why(
+    tmp_path: Path,
+) -> None:
+    address = f"postgresql+psycopg://theramap:secret@127.0.0.1:{free_port()}/theramap"
+    gateway, stop = Gateway.model_validate({"data": tmp_path, "database": address}), Stop()
+    threading.Timer(1.2, stop.set).start()
+    with capture_logs() as lines:
+        assert not launch.wait_for_database(gateway, "deliver", stop)
+    assert (tmp_path / "pulse" / "deliver").is_file()
+    assert lines[0]["event"] == "database_away"
+    assert "refused" in lines[0]["reason"].lower()
+    assert "secret" not in str(lines)
