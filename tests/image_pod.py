@@ -2,8 +2,9 @@
 
 Namespaces of its own for mounts, processes and the host's name, which is the pod's; the root read-only, and
 over it the volumes where the manifest mounts them, owned as ``fsGroup`` has it; the manifest's variables and
-words, and the pods' user without rights. The network is the machine's own, since the PACS and the database of
-the tests listen on loopback. What it lacks of a kubelet: cgroups, seccomp.
+words, and the pods' user without rights; a first process that is not the container's. The network is the
+machine's own, since the PACS and the database of the tests listen on loopback. What it lacks of a kubelet:
+cgroups, seccomp.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import yaml
 
 from tests.helm import Manifest
 from tests.image import Image
-from tests.servers import LOOPBACK, Theramap
+from tests.servers import LOOPBACK, Theramap, wait_until
 
 USER = 1000
 TOOLS = "/opt/holoscan/app/tools"
@@ -40,8 +41,12 @@ done
 shift
 hostname "$name"
 mount -o remount,ro "$root"
-exec chroot "$root" "$@"
+chroot "$root" "$@" &
+set +e
+wait $!
 """
+PREPARING = {"bash", "hostname", "mkdir", "mount"}
+"""What the runtime starts before the container."""
 RIGHTS = (
     *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"),
     *("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"),
@@ -100,7 +105,7 @@ class Container(Theramap):
 
     def ready(self) -> bool:
         """Whether its startup probe would pass."""
-        if self.process is None or not psutil.Process(self.process.pid).children():
+        if self.process is None or self.first is None:
             return False  # its namespaces are being made
         probe = self._manifest["startupProbe"]
         if "httpGet" in probe:
@@ -114,21 +119,27 @@ class Container(Theramap):
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command in it, as an exec probe does."""
+        assert self.first is not None
         enter = ["nsenter", "--target", str(self.first.pid), "--mount", "--pid", "--uts", "--root"]
         command = [*enter, *RIGHTS, *self._within(*words)]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     @property
-    def first(self) -> psutil.Process:
-        """The container's first process."""
+    def first(self) -> psutil.Process | None:
+        """The container's first process; None before there is one."""
         assert self.process is not None
-        (found,) = psutil.Process(self.process.pid).children()
-        return found
+        for init in psutil.Process(self.process.pid).children():
+            for child in init.children():
+                if child.name() not in PREPARING:
+                    return child
+        return None
 
     def stop(self, within_s: float = 60) -> int | None:
         """Ask the first process to end, as a kubelet does; its exit status."""
         if self.process is None:
             return None
+        wait_until(lambda: self.first is not None, within_s, "the container to be there")
+        assert self.first is not None
         self.first.terminate()
         status = self.process.wait(within_s)
         self.process = None

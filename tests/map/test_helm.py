@@ -169,6 +169,7 @@ def test_every_pod_fits_the_restricted_profile_and_has_no_token(chart: Chart) ->
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
         assert pod["enableServiceLinks"] is False
+        assert pod["shareProcessNamespace"] is True
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
         kinds = {kind for volume in pod.get("volumes", ()) for kind in volume if kind != "name"}
         assert kinds <= {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}

@@ -4,6 +4,8 @@ serviceAccountName: {{ include "theramap.fullname" .root }}
 automountServiceAccountToken: false
 # Variables for services would look like settings: THERAMAP_PORT.
 enableServiceLinks: false
+# The pod's first process is then not the role's: such a one would ignore a SIGTERM while it is still starting.
+shareProcessNamespace: true
 securityContext:
   runAsNonRoot: true
   runAsUser: {{ .user }}
