@@ -45,10 +45,10 @@ train-outcome: $(STAMP)
 	$(BIN)/python -m models.sts_metastasis.training --data $(DATA)
 
 # The CPU image, really built twice, and run by Linux itself and by podman (docs/container.md).
-image: $(STAMP)
+image: $(STAMP) system-packages
 	for p in buildah mmdebstrap podman runc; do \
 	  command -v $$p >/dev/null || apt-get install -y -qq --no-install-recommends $$p || exit 1; done
-	IMAGE_FOLDER=build/image $(BIN)/pytest -m slow tests/integration/test_image.py -rA -s
+	IMAGE_FOLDER=build/image $(BIN)/pytest -m slow tests/integration/test_image*.py -rA -s
 
 # Every locked version against the published vulnerabilities; needs their data: api.osv.dev, or OSV_URL.
 audit:
