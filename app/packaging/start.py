@@ -28,8 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     Returns
     -------
     int
-        0 done, 1 a fault of the program, 2 a study, the input or the output was refused, 3 the image is not
-        what was packaged.
+        0 done, 1 a fault of the program, 2 a study, the input, the models or the output was refused, 3 the
+        image is not what was packaged.
     """
     try:
         verify(home())
@@ -43,6 +43,9 @@ def main(arguments: Sequence[str]) -> int:
     source = _folder(arguments, "-i", "--input", "HOLOSCAN_INPUT_PATH")
     if not source.is_dir():
         return _say(f"no input: {source} is not there; mount the study's folder", REFUSED)
+    models = _folder(arguments, "-m", "--model", "HOLOSCAN_MODEL_PATH")
+    if not models.is_dir():
+        return _say(f"no models: {models} is not there; name a folder, which may be empty", REFUSED)
     fault = _cannot_write(output)
     if fault:
         return _say(f"cannot write to the output folder {output} as uid {os.getuid()}: {fault}", REFUSED)

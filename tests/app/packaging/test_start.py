@@ -22,8 +22,11 @@ def write(folder: Path, status: str, code: str | None) -> None:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(start, "verify", lambda place: 0)
-    (tmp_path / "in").mkdir()
+    for name in ("in", "models"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOLOSCAN_INPUT_PATH", str(tmp_path / "in"))
+    monkeypatch.setenv("HOLOSCAN_MODEL_PATH", str(tmp_path / "models"))
     monkeypatch.setenv("HOLOSCAN_OUTPUT_PATH", str(tmp_path / "out"))
     monkeypatch.setattr("sys.argv", ["app", "as", "given"])
     monkeypatch.setenv("THERAMAP_DEVICE", "auto")
@@ -80,3 +83,19 @@ def test_a_file_in_the_place_of_the_output_is_one_line(run: Path, capsys: pytest
     run.touch()
     assert start.main([]) == 2
     assert capsys.readouterr().err.startswith(f"cannot write to the output folder {run} as uid ")
+
+
+@pytest.mark.parametrize("words", [["-m", "/none"], ["--model", "/none"], []])
+def test_a_folder_of_models_that_is_not_there_is_one_line(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    if not words:
+        monkeypatch.setenv("HOLOSCAN_MODEL_PATH", "/none")
+    assert start.main(words) == 2
+    assert capsys.readouterr().err == "no models: /none is not there; name a folder, which may be empty\n"
+    assert not run.exists()
+
+
+def test_an_empty_folder_of_models_will_do(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.__main__, "main", lambda: 0)
+    assert start.main([]) == 0
