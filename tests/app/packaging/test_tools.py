@@ -46,6 +46,21 @@ def test_env_prints_variables_without_secrets(context: Path) -> None:
     assert done.stdout.splitlines() == sorted(done.stdout.splitlines())
 
 
+def test_env_shows_no_value_of_a_name_that_it_does_not_know(context: Path) -> None:
+    secrets = {
+        "SITE_PEM": "-----BEGIN PRIVATE KEY-----\nhush\nHOME=hush\n-----END PRIVATE KEY-----",
+        "https_proxy": "http://user:hush@proxy:3128",
+        "NVIDIA_API_KEY": "hush",
+        "ODD": "h\udcffhush",
+    }
+    done = tools(context, "env", **secrets, THERAMAP_DEVICE="cpu", EMPTY="")
+    lines = done.stdout.splitlines()
+    assert {f"{name}=***" for name in secrets} | {"THERAMAP_DEVICE=cpu", "EMPTY="} <= set(lines)
+    assert "hush" not in done.stdout
+    assert "PRIVATE" not in done.stdout
+    assert all("=" in line for line in lines)
+
+
 def test_export_copies_everything_to_an_empty_folder(context: Path, tmp_path: Path) -> None:
     done = tools(context, "export", HOLOSCAN_EXPORT_PATH=tmp_path)
     assert done.returncode == 0, done.stderr
