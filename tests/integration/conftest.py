@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.image import Image, build_image, forget
+from tests.image import FOLDER, Image, absent, build_image, forget
 
 
 @pytest.fixture(scope="session")
 def image() -> Iterator[Image]:
     """The image; IMAGE_FOLDER keeps the base, the wheels and the image from one run to the next."""
-    kept = os.environ.get("IMAGE_FOLDER")
+    lacking = absent()
+    if lacking is not None:
+        pytest.fail(f"the image: {lacking}")
+    kept = os.environ.get(FOLDER)
     if kept:
         yield build_image(Path(kept).resolve())
         return

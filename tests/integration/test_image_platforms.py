@@ -15,7 +15,7 @@ import pydicom
 import pytest
 
 from app.packaging.checkout import this_checkout
-from tests.image import IMAGE, Image, build_image, forget, missing, podman_missing
+from tests.image import IMAGE, Image, missing, podman_missing
 from tests.servers import phantom_study
 
 LACKING = missing() or podman_missing()
@@ -29,18 +29,6 @@ PODMAN = (
     "podman --storage-driver vfs --runtime runc --cgroup-manager cgroupfs run --rm --network none"
     " --ulimit nofile=1024:1024 --ulimit nproc=1024:1024"
 )
-
-
-@pytest.fixture(scope="module")
-def image() -> Iterator[Image]:
-    """The image; IMAGE_FOLDER keeps the base, the wheels and the image from one run to the next."""
-    kept = os.environ.get("IMAGE_FOLDER")
-    if kept:
-        yield build_image(Path(kept).resolve())
-        return
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        yield build_image(Path(folder))
-        forget(Path(folder))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pydicom import dcmread
 from app.jobs.database import open_ledger
 from app.jobs.tables import DeliveryState
 from tests.helm import Chart, render
-from tests.image import Image, build_image, forget, missing
+from tests.image import Image, missing
 from tests.image_pod import Container, volume
 from tests.servers import (
     AUTO_ROUTE,
@@ -37,18 +37,6 @@ pytestmark = [
 ]
 STARTS_WITHIN_S = 120
 NAME = "site-theramap"
-
-
-@pytest.fixture(scope="module")
-def image() -> Iterator[Image]:
-    """The image; IMAGE_FOLDER keeps the base, the wheels and the image from one run to the next."""
-    kept = os.environ.get("IMAGE_FOLDER")
-    if kept:
-        yield build_image(Path(kept).resolve())
-        return
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        yield build_image(Path(folder))
-        forget(Path(folder))
 
 
 @pytest.fixture
