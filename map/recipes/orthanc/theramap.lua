@@ -1,22 +1,27 @@
 -- Routes PET studies from Orthanc to theramap: PET and CT, edited segmentations, reports of readers.
 --
 -- A series is sent when its study is stable, and again when it has grown. What theramap itself wrote is not
--- sent back. A transfer that failed is tried again with Orthanc's heartbeat and when another study is stable; when
--- Orthanc starts, what it still owes of recent studies is sent.
+-- sent back. What was not taken is owed: it is tried again with Orthanc's heartbeat and when another study is
+-- stable, ever later. When Orthanc starts, what is missing of the latest studies is owed, too.
 
 local MODALITY = 'theramap' -- its name in DicomModalities of Orthanc's configuration
-local LOOK_BACK_DAYS = 30 -- by their Study Date, studies that are looked through when Orthanc starts
+local LOOK_BACK_DAYS = 3 -- by their Study Date, studies that are looked through when Orthanc starts
+local PRIORITY = -10 -- below Orthanc's other transfers
+local ECHO_S = 3 -- how long theramap may take to say that it is there
+local FIRST_PAUSE_S, LONGEST_PAUSE_S = 60, 6 * 3600 -- after the second failure in a row, and in the end
 local IMAGES = {PT = true, CT = true}
 local ANSWERS = {SEG = true, SR = true} -- what a reader may send back
 local SENT = '4201' -- metadata of a series: what it was when it was last sent
 
 local OUR_MODEL = 'theramap PET/CT'
+local OUR_STATUS_MODEL = 'theramap' -- of notes that a study was refused or withdrawn
 local OUR_UIDS = '2.25.'
 local OUR_LABELS = {THERAMAP = true, REGIONS = true}
 local PROCESSING_EQUIPMENT = '109102' -- DICOM PS3.16, CID 7005
 
-local jobs = {} -- job -> {study, {series -> what it was}}
-local waiting = {} -- studies of which a transfer failed
+-- study -> {failures in a row, whether the last was a refusal, when it is due, the job that sends it, whether it grew}
+local owed = {}
+local jobs = {} -- job -> {study, series -> what it was, permissive}
 
 local function ask(path)
   return ParseJson(RestApiGet(path))
@@ -54,6 +59,9 @@ end
 local function is_ours(instance)
   local path = '/instances/' .. instance .. '/content'
   local text, has = reader(path)
+  if text('0008-1090') == OUR_STATUS_MODEL and text('0008-0018'):sub(1, #OUR_UIDS) == OUR_UIDS then
+    return true
+  end
   local written = moment(text('0008-0023') .. text('0008-0033'))
   if
     text('0008-1090') ~= OUR_MODEL
@@ -109,77 +117,133 @@ local function news(study)
   return resources, states
 end
 
--- Sends what is new of a study.
-local function route(study)
+local function say(study, what)
+  print('theramap: study ' .. study .. ' ' .. what)
+end
+
+local function pause_s(failures)
+  return failures < 2 and 0 or math.min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ^ (failures - 2))
+end
+
+local function failed(study, reason)
+  local debt = owed[study]
+  debt.job, debt.failures = nil, debt.failures + 1
+  debt.due = os.time() + pause_s(debt.failures)
+  debt.refused = tostring(reason):find('DIMSE status') ~= nil
+  say(study, 'waits, failure ' .. debt.failures .. ': ' .. tostring(reason))
+end
+
+-- Orders the transfer of what is new of a study. After a refusal the next one goes on past what is refused, which
+-- Orthanc then does not tell: the one after that is to prove that everything was taken.
+local function send(study)
   local resources, states = news(study)
   if #resources == 0 then
+    owed[study] = nil
     return
   end
-  local order = DumpJson({Resources = resources, Asynchronous = true}, true)
+  local debt = owed[study]
+  local permissive = debt.refused or false
+  local order = '{"Resources": %s, "Asynchronous": true, "Priority": %d, "Permissive": %s}' -- DumpJson has no integers
+  order = order:format(DumpJson(resources, true), PRIORITY, tostring(permissive))
   local answer = RestApiPost('/modalities/' .. MODALITY .. '/store', order)
   if answer == nil then
     error('Orthanc knows no modality ' .. MODALITY, 0)
   end
-  jobs[ParseJson(answer).ID] = {study = study, states = states}
-  print('theramap: study ' .. study .. ' is sent: ' .. #resources .. ' resources')
+  debt.job, debt.grew = ParseJson(answer).ID, false
+  jobs[debt.job] = {study = study, states = states, permissive = permissive}
+  say(study, 'is sent: ' .. #resources .. ' resources')
 end
 
-local function wait(study, reason)
-  waiting[study] = true
-  print('theramap: study ' .. study .. ' waits: ' .. tostring(reason))
-end
-
--- One study that cannot be read or sent leaves the others as they are.
-local function try(study)
-  local done, reason = pcall(route, study)
-  if not done then
-    wait(study, reason)
+-- Sends what is due, if theramap is there. One study that cannot be read or sent leaves the others as they are.
+local function settle()
+  local due = {}
+  for study, debt in pairs(owed) do
+    if not debt.job and debt.due <= os.time() then
+      table.insert(due, study)
+    end
   end
-end
-
-local function try_waiting()
-  local again = waiting
-  waiting = {}
-  for study in pairs(again) do
-    if RestApiGet('/studies/' .. study) then -- it may have been deleted since
-      try(study)
+  if #due == 0 then
+    return
+  end
+  if RestApiPost('/modalities/' .. MODALITY .. '/echo', ('{"Timeout": %d}'):format(ECHO_S)) == nil then
+    print('theramap: it does not answer; studies that wait: ' .. #due)
+    return
+  end
+  for _, study in ipairs(due) do
+    if RestApiGet('/studies/' .. study) == nil then
+      owed[study] = nil -- deleted since
+    else
+      local done, reason = pcall(send, study)
+      if not done then
+        failed(study, reason)
+      end
     end
   end
 end
 
--- Called when Orthanc has started. What waited, or was not yet stable, when it ended is in no memory but its own
--- store: the series of which no transfer has succeeded.
+-- A study that is being sent is looked at again when that has ended.
+local function owe(study)
+  owed[study] = owed[study] or {failures = 0}
+  owed[study].due, owed[study].grew = os.time(), true
+end
+
+-- Why a job failed; Orthanc may have forgotten it.
+local function reason_of(jobId)
+  local read, job = pcall(ask, '/jobs/' .. jobId)
+  return read and job and job.ErrorDetails or 'Orthanc does not say why'
+end
+
+local function taken(job)
+  for series, sent in pairs(job.states) do
+    RestApiPut('/series/' .. series .. '/metadata/' .. SENT, sent)
+  end
+  local debt = owed[job.study]
+  debt.job, debt.failures, debt.refused = nil, 0, false
+  if debt.grew then
+    settle()
+  else
+    owed[job.study] = nil
+  end
+end
+
+-- Called when Orthanc has started. What was owed, or not yet stable, when it ended is in no memory but its own store:
+-- the series of which no transfer has succeeded.
 function Initialize()
   local first_day = os.date('%Y%m%d', os.time() - LOOK_BACK_DAYS * 86400)
   local query = {StudyDate = first_day .. '-', ModalitiesInStudy = 'PT'}
   for _, study in ipairs(ParseJson(RestApiPost('/tools/find', DumpJson({Level = 'Study', Query = query}, true)))) do
-    waiting[study] = true
+    owe(study)
   end
-  try_waiting()
+  settle()
 end
 
 function OnStableStudy(studyId, tags, metadata)
-  waiting[studyId] = true
-  try_waiting()
+  owe(studyId)
+  settle()
 end
 
 -- Called every LuaHeartBeatPeriod seconds; Orthanc has this from 1.11.1 on.
 function OnHeartBeat()
-  try_waiting()
+  settle()
 end
 
 function OnJobSuccess(jobId)
   local job = jobs[jobId]
   jobs[jobId] = nil
-  for series, sent in pairs(job and job.states or {}) do
-    RestApiPut('/series/' .. series .. '/metadata/' .. SENT, sent)
+  if not job then
+    return
+  end
+  if job.permissive then
+    failed(job.study, 'what is not refused was sent')
+  else
+    taken(job)
   end
 end
 
 function OnJobFailure(jobId)
   local job = jobs[jobId]
+  jobs[jobId] = nil
   if job then
-    jobs[jobId] = nil
-    wait(job.study, ask('/jobs/' .. jobId).ErrorDetails)
+    failed(job.study, reason_of(jobId))
   end
 end
