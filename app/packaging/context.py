@@ -16,6 +16,7 @@ import jsonschema
 from app.packaging.checkout import Checkout
 from app.packaging.containerfile import containerfile, labels_of
 from app.packaging.digests import Digests, digest_of, digests_beneath
+from app.packaging.documents import FILES, copy_documents
 from app.packaging.errors import PackagingError
 from app.packaging.manifests import SDK, application_manifest, package_manifest
 from app.packaging.request import PackageRequest
@@ -24,7 +25,6 @@ from app.packaging.wheels import build_own_wheel, collect, wheel_digests
 
 EARLIEST = 315532800
 """1980-01-01: zip files, and so wheels, know no earlier time."""
-DOCUMENTS = ("LICENSE", "README.md", "CHANGELOG.md")
 NOT_OF_A_MODEL = ("training", "__pycache__", "*.py", "*.pyc", ".*")
 MARK = ".theramap-context"
 
@@ -118,7 +118,7 @@ def revision_of(checkout: Checkout) -> str | None:
     if not commit:
         return None
     paths = ("app", "operators", "map", "models", "docs", "pyproject.toml", "requirements.lock")
-    changed = _git(checkout, "--no-optional-locks", "status", "--porcelain", "--", *paths)
+    changed = _git(checkout, "--no-optional-locks", "status", "--porcelain", "--", *paths, *FILES)
     return f"{commit}-dirty" if changed else commit
 
 
@@ -163,10 +163,7 @@ def _copy_rest(checkout: Checkout, context: Path) -> None:
     shutil.copyfile(root / "map" / "tools", context / "app" / "tools")
     shutil.copyfile(root / "app" / "app.yaml", context / "app.yaml")
     (context / "contents.json").write_text(_json(read_contents(checkout)), encoding="utf-8")
-    for name in DOCUMENTS:
-        shutil.copyfile(root / name, context / "docs" / name)
-    for path in sorted((root / "docs").glob("*.md")):
-        shutil.copyfile(path, context / "docs" / path.name)
+    copy_documents(checkout, context / "docs")
 
 
 def _write_manifests(
@@ -199,7 +196,7 @@ def _write_digests(
 def _settle(context: Path, epoch: int) -> None:
     """Give every file the modes and the time that every clone gives it."""
     for path in sorted(context.rglob("*"), reverse=True):
-        path.chmod(0o755 if path.is_dir() or path.name == "tools" else 0o644)
+        path.chmod(0o755 if path.is_dir() or path.name == "tools" or path.suffix == ".sh" else 0o644)
         os.utime(path, (epoch, epoch))
     context.chmod(0o755)
     os.utime(context, (epoch, epoch))

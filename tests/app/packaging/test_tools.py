@@ -72,7 +72,8 @@ def test_export_copies_everything_to_an_empty_folder(context: Path, tmp_path: Pa
     ]
     assert (tmp_path / "app" / "__main__.py").read_bytes() == (context / "app" / "__main__.py").read_bytes()
     assert (tmp_path / "models" / "impi" / "outcome.json").is_file()
-    assert (tmp_path / "docs" / "LICENSE").is_file()
+    for name in ("LICENSE", "docs/gateway.md", "map/compose/compose.yaml", "map/helm/theramap/Chart.yaml"):
+        assert (tmp_path / "docs" / name).is_file(), name
 
 
 def test_export_copies_what_folders_ask_for(context: Path, tmp_path: Path) -> None:
