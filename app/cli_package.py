@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -68,25 +73,50 @@ def package(
     from app.packaging.requirements import lock as lock_again
 
     try:
-        checkout = this_checkout()
-        request = PackageRequest(
-            variant=Variant(variant),
-            platform=Platform(platform),
-            models=None if models is None else tuple(name for name in models if name != "none"),
-            base_image=BASE_IMAGE if base_image is None else base_image,
-            tag=tag or f"theramap:{checkout.version}-{variant}",
-            wheels=wheels,
-            offline=offline,
-        )
-        chosen = None if context_only else find_builder(builder)
-        if lock:
-            typer.echo(f"locked: {lock_again(checkout, request.variant, request.platform)}")
-        containerfile = write_context(request, checkout, folder)
-        typer.echo(f"context: {containerfile.parent}")
-        if chosen is not None:
-            assert request.tag is not None
-            build(chosen, request, folder, request.tag, epoch_of(checkout))
-            typer.echo(f"image: {request.tag}, built with {chosen.name}")
+        with _a_stop_cleans_up():
+            checkout = this_checkout()
+            request = PackageRequest(
+                variant=Variant(variant),
+                platform=Platform(platform),
+                models=_chosen(models),
+                base_image=BASE_IMAGE if base_image is None else base_image,
+                tag=tag or f"theramap:{checkout.version}-{variant}",
+                wheels=wheels,
+                offline=offline,
+            )
+            chosen = None if context_only else find_builder(builder)
+            if lock:
+                typer.echo(f"locked: {lock_again(checkout, request.variant, request.platform)}")
+            containerfile = write_context(request, checkout, folder)
+            typer.echo(f"context: {containerfile.parent}")
+            if chosen is not None:
+                assert request.tag is not None
+                build(chosen, request, folder, request.tag, epoch_of(checkout))
+                typer.echo(f"image: {request.tag}, built with {chosen.name}")
     except PackagingError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
+
+
+def _chosen(models: list[str] | None) -> tuple[str, ...] | None:
+    from app.packaging.errors import PackagingError
+
+    if models is None:
+        return None
+    if "none" in models and set(models) != {"none"}:
+        raise PackagingError("--models none goes with no other model")
+    return tuple(name for name in models if name != "none")
+
+
+@contextmanager
+def _a_stop_cleans_up() -> Iterator[None]:
+    """SIGTERM ends the process as an exception does: what is half written goes, and so does the builder."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    former = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

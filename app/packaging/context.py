@@ -20,11 +20,13 @@ from app.packaging.documents import FILES, copy_documents
 from app.packaging.errors import PackagingError
 from app.packaging.manifests import SDK, application_manifest, package_manifest
 from app.packaging.request import PackageRequest
-from app.packaging.requirements import read_contents, read_pins
+from app.packaging.requirements import Pin, read_contents, read_pins
 from app.packaging.wheels import build_own_wheel, collect, wheel_digests
 
 EARLIEST = 315532800
 """1980-01-01: zip files, and so wheels, know no earlier time."""
+LATEST = 4354819199
+"""2107-12-31T23:59:59Z: nor a later one."""
 NOT_OF_A_MODEL = ("training", "__pycache__", "*.py", "*.pyc", ".*")
 MARK = ".theramap-context"
 
@@ -47,39 +49,55 @@ def write_context(request: PackageRequest, checkout: Checkout, folder: Path) -> 
     Raises
     ------
     PackagingError
-        Unknown model, another folder's content in the way, a lock out of date.
+        Unknown model, another folder's content in the way, a folder that cannot be written, a lock out of
+        date.
     """
     pins = read_pins(checkout, request.variant, request.platform)
     models = chosen_models(request, checkout)
     epoch = epoch_of(checkout)
-    with tempfile.TemporaryDirectory(prefix=".context-", dir=_place_for(folder)) as temporary:
-        context = Path(temporary, "context")
-        for name in ("app", "map", "models", "docs", "own", "wheels"):
-            (context / name).mkdir(parents=True)
-        (context / MARK).touch()
-        _copy_models(checkout, models, context / "models")
-        _copy_rest(checkout, context)
-        own = build_own_wheel(checkout, context / "own", epoch)
-        collect(request, pins, context / "wheels")
-        for name, some in (
-            ("requirements.txt", [pin for pin in pins if pin.sha256]),
-            ("requirements-without-digest.txt", [pin for pin in pins if not pin.sha256]),
-        ):
-            (context / name).write_text("".join(f"{pin.line}\n" for pin in some), encoding="utf-8")
-        _write_manifests(checkout, request, models, context)
-        wheels = wheel_digests(context / "wheels", pins) | {f"theramap=={checkout.version}": digest_of(own)}
-        _write_digests(checkout, request, wheels, context)
-        labels = labels_of(
-            checkout.version, request, revision_of(checkout), epoch, str(checkout.project["description"])
-        )
-        template = (checkout.root / "map" / "Containerfile.in").read_text(encoding="utf-8")
-        text = containerfile(template, request, labels, epoch, unhashed=any(not pin.sha256 for pin in pins))
-        (context / "Containerfile").write_text(text, encoding="utf-8")
-        _settle(context, epoch)
-        if folder.exists():
-            shutil.rmtree(folder)
-        context.rename(folder)
+    parent = _place_for(folder)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".context-", dir=parent) as temporary:
+            context = Path(temporary, "context")
+            _fill(context, request, checkout, pins, models, epoch)
+            if folder.exists():
+                shutil.rmtree(folder)
+            context.rename(folder)
+    except OSError as error:
+        about = f" ({error.filename})" if error.filename else ""
+        raise PackagingError(f"cannot write {folder}: {error.strerror or error}{about}") from error
     return folder / "Containerfile"
+
+
+def _fill(
+    context: Path,
+    request: PackageRequest,
+    checkout: Checkout,
+    pins: Sequence[Pin],
+    models: Sequence[str],
+    epoch: int,
+) -> None:
+    for name in ("app", "map", "models", "docs", "own", "wheels"):
+        (context / name).mkdir(parents=True)
+    (context / MARK).touch()
+    _copy_models(checkout, models, context / "models")
+    _copy_rest(checkout, context)
+    own = build_own_wheel(checkout, context / "own", epoch)
+    collect(request, pins, context / "wheels")
+    for name, some in (
+        ("requirements.txt", [pin for pin in pins if pin.sha256]),
+        ("requirements-without-digest.txt", [pin for pin in pins if not pin.sha256]),
+    ):
+        (context / name).write_text("".join(f"{pin.line}\n" for pin in some), encoding="utf-8")
+    _write_manifests(checkout, request, models, context)
+    wheels = wheel_digests(context / "wheels", pins) | {f"theramap=={checkout.version}": digest_of(own)}
+    _write_digests(checkout, request, wheels, context)
+    description = str(checkout.project["description"])
+    labels = labels_of(checkout.version, request, revision_of(checkout), epoch, description)
+    template = (checkout.root / "map" / "Containerfile.in").read_text(encoding="utf-8")
+    text = containerfile(template, request, labels, epoch, unhashed=any(not pin.sha256 for pin in pins))
+    (context / "Containerfile").write_text(text, encoding="utf-8")
+    _settle(context, epoch)
 
 
 def chosen_models(request: PackageRequest, checkout: Checkout) -> tuple[str, ...]:
@@ -107,6 +125,8 @@ def epoch_of(checkout: Checkout) -> int:
     if given is not None:
         if not (given.isdecimal() and given.isascii()):
             raise PackagingError(f"SOURCE_DATE_EPOCH is {given!r}, not a whole number of seconds")
+        if int(given) > LATEST:
+            raise PackagingError(f"SOURCE_DATE_EPOCH is {given}; wheels know no time after {LATEST} (2107)")
         return max(int(given), EARLIEST)
     said = _git(checkout, "log", "-1", "--format=%ct")
     return max(int(said), EARLIEST) if said and said.isdecimal() else EARLIEST
@@ -137,7 +157,11 @@ def _git(checkout: Checkout, *words: str) -> str | None:
 
 
 def _place_for(folder: Path) -> Path:
-    """Return the folder's parent, when the folder may be written there."""
+    """Return the folder's parent, when the folder may be written, and replaced, there."""
+    if folder.is_symlink():
+        raise PackagingError(f"{folder} is a link; name the folder itself")
+    if folder.is_mount():
+        raise PackagingError(f"{folder} is a mount point, which cannot be replaced; name a folder beneath it")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
         raise PackagingError(f"{folder} is not empty and holds no build context")
     if folder.exists() and not folder.is_dir():

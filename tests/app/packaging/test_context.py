@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import app.packaging.context as context_module
 from app.cli import cli
 from app.packaging.checkout import Checkout, normal_name
 from app.packaging.containerfile import containerfile, labels_of
@@ -219,6 +223,11 @@ def test_the_time_is_source_date_epoch(checkout: Checkout, monkeypatch: pytest.M
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "now")
     with pytest.raises(PackagingError, match="'now'"):
         epoch_of(checkout)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "4354819199")
+    assert epoch_of(checkout) == 4354819199
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "4354819200")
+    with pytest.raises(PackagingError, match=r"no time after 4354819199 \(2107\)"):
+        epoch_of(checkout)
 
 
 def test_a_wheel_at_hand_is_taken_when_it_is_the_locked_one(checkout: Checkout, tmp_path: Path) -> None:
@@ -252,6 +261,7 @@ def test_wheels_are_chosen_for_the_image_and_not_for_this_machine() -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (["--models", "none", "--models", "petct_lesion"], "--models none goes with no other model"),
         (["--models", "no_such_model"], "unknown model no_such_model: models/ holds"),
         (["--variant", "gpu", "--platform", "arm64"], "no gpu variant for arm64"),
         (["--base-image", "two words"], "is no image reference"),
@@ -274,6 +284,43 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").exists()
     result = CliRunner().invoke(cli, ["package", str(tmp_path / "thesis.txt"), "--context-only"])
     assert (result.exit_code, "is not a folder" in result.stderr) == (2, True)
+
+
+def test_a_link_or_a_mount_point_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for folder, line in ((tmp_path / "link", "is a link"), (Path("/proc"), "is a mount point")):
+        result = CliRunner().invoke(cli, ["package", str(folder), "--context-only"])
+        assert result.exit_code == 2
+        assert line in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(context_module, "copy_documents", full)
+    with pytest.raises(PackagingError, match=r"^cannot write .*/context: No space left on device$"):
+        write_context(PackageRequest(models=()), checkout, tmp_path / "context")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stop_leaves_nothing(tmp_path: Path) -> None:
+    theramap = Path(sys.executable).parent / "theramap"
+    words = [theramap, "package", tmp_path / "context", "--context-only"]
+    with subprocess.Popen(words) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".context-*")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_model_can_be_packaged(tmp_path: Path) -> None:
