@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import re
+import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ SPECIFICATION = "1.6"
 NAMESPACE = uuid.UUID("7f0f1d3c-6f5e-5a43-9d0a-6a0d1f0e8c11")
 """Serial numbers are UUIDs of this namespace and the content: the same image, the same number."""
 DPKG = Path("/var/lib/dpkg/status")
+DPKG_LISTS = Path("/var/lib/dpkg/info")
 LONGEST_NAME = 120
 """Some distributions have the licence's whole text where its name belongs."""
 CLASSIFIER = "License :: "
@@ -32,8 +36,19 @@ class DebianPackage:
     architecture: str
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What the base image holds: Debian's packages, and a Python beside them, which dpkg does not know."""
+
+    debian: tuple[DebianPackage, ...] = ()
+    cpython: str | None = None
+    """Version of the interpreter; None when it is one of Debian's packages."""
+    distributions: tuple[Distribution, ...] = ()
+    """Of the interpreter's own site-packages: pip and the like."""
+
+
 def bill_of_materials(
-    digests: Digests, installed: Iterable[Distribution], debian: Iterable[DebianPackage], epoch: int
+    digests: Digests, installed: Iterable[Distribution], base: Base, epoch: int
 ) -> dict[str, Any]:
     """Return the bill of materials as CycloneDX JSON.
 
@@ -43,15 +58,17 @@ def bill_of_materials(
         Of the wheels and the models.
     installed : iterable of Distribution
         Python distributions.
-    debian : iterable of DebianPackage
-        The base image's.
+    base : Base
+        What the image is built on.
     epoch : int
         Its time, in s.
     """
     components = [
         *(_library(each, digests.wheels.get(label(each))) for each in installed if _name(each) != OURS),
         *_models(digests.models),
-        *(_debian(each) for each in debian),
+        *([] if base.cpython is None else [_cpython(base.cpython)]),
+        *(_of_base(each) for each in base.distributions),
+        *(_debian(each) for each in base.debian),
     ]
     own = {"type": "application", "name": OURS, "version": digests.theramap, "bom-ref": OURS}
     bill: dict[str, Any] = {
@@ -102,6 +119,23 @@ def licence(distribution: Distribution) -> str | None:
     return stated[0][:LONGEST_NAME].replace("|", "/") if stated and stated[0] != "UNKNOWN" else None
 
 
+def read_base() -> Base:
+    """Return what the base image holds, as this interpreter finds it."""
+    own = Path(sys.base_prefix, "lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
+    known = is_debians(Path(os.path.realpath(sys.executable)))
+    return Base(
+        debian=debian_packages(),
+        cpython=None if known else platform.python_version(),
+        distributions=tuple(sorted(distributions(path=[str(own)]), key=label)),
+    )
+
+
+def is_debians(program: Path, lists: Path = DPKG_LISTS) -> bool:
+    """Return whether a file is of one of the packages that dpkg has installed."""
+    line = f"{program}\n"
+    return any(line in path.read_text(encoding="utf-8").splitlines(True) for path in lists.glob("*.list"))
+
+
 def debian_packages(status: Path = DPKG) -> tuple[DebianPackage, ...]:
     """Return the packages that dpkg has installed; none where there is no dpkg."""
     if not status.is_file():
@@ -127,6 +161,23 @@ def _library(distribution: Distribution, sha256: str | None) -> dict[str, Any]:
     if sha256:
         component["hashes"] = [{"alg": "SHA-256", "content": sha256}]
     return component
+
+
+def _of_base(distribution: Distribution) -> dict[str, Any]:
+    component = _library(distribution, None)
+    return component | {"bom-ref": f"base/{component['purl']}"}  # the environment may have the same version
+
+
+def _cpython(version: str) -> dict[str, Any]:
+    purl = f"pkg:generic/python@{version}"
+    return {
+        "type": "application",
+        "name": "python",
+        "version": version,
+        "purl": purl,
+        "cpe": f"cpe:2.3:a:python:python:{version}:*:*:*:*:*:*:*",
+        "bom-ref": purl,
+    }
 
 
 def _models(files: Mapping[str, str]) -> Iterator[dict[str, Any]]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import Any
 
-from app.packaging.bill import bill_of_materials, debian_packages, licence_report
+from app.packaging.bill import bill_of_materials, licence_report, read_base
 from app.packaging.digests import installed_digests, label, read_digests, record_digest, verify
 from app.packaging.layout import Home, home
 
@@ -90,7 +90,7 @@ def seal(place: Home) -> None:
     place.digests.write_text(digests.as_json(), encoding="utf-8")
     installed = sorted(distributions(), key=label)
     epoch = int(os.environ["SOURCE_DATE_EPOCH"])
-    bill = bill_of_materials(digests, installed, debian_packages(), epoch)
+    bill = bill_of_materials(digests, installed, read_base(), epoch)
     place.docs.mkdir(parents=True, exist_ok=True)
     text = json.dumps(bill, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
     (place.docs / "sbom.cdx.json").write_text(text, encoding="utf-8")

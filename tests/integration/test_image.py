@@ -181,12 +181,15 @@ def test_the_bill_of_materials_is_of_what_is_installed(image: Image) -> None:
     bill = json.loads((image.root / "opt/holoscan/docs/sbom.cdx.json").read_bytes())
     site = image.root / "opt/holoscan/venv/lib/python3.11/site-packages"
     there = {path.name.split("-")[0].lower() for path in site.glob("*.dist-info")} - {"theramap"}
-    python = [each for each in bill["components"] if each.get("purl", "").startswith("pkg:pypi/")]
+    python = [each for each in bill["components"] if each["bom-ref"].startswith("pkg:pypi/")]
     named = {re.sub(r"[-.]", "_", each["name"]).lower() for each in python}
     assert named == {re.sub(r"[-.]", "_", name) for name in there}
     assert all(each["hashes"] for each in python)
     assert any(each["name"] == "libc6" for each in bill["components"])
     assert not {"pip", "cupy_cuda13x", "pytest"} & named
+    # the base's Python is Debian's here, and Debian's packages have it
+    assert any(each["name"] == "python3.11-minimal" for each in bill["components"])
+    assert not [each for each in bill["components"] if each["bom-ref"].startswith(("base/", "pkg:generic/"))]
 
 
 def files_of(root: Path, *folders: str) -> Iterator[tuple[str, os.stat_result]]:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import sys
 import uuid
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
 
-from app.packaging.bill import DebianPackage, bill_of_materials, debian_packages, licence, licence_report
+from app.packaging.bill import (
+    Base,
+    DebianPackage,
+    bill_of_materials,
+    debian_packages,
+    is_debians,
+    licence,
+    licence_report,
+    read_base,
+)
 from app.packaging.checkout import Checkout
 from app.packaging.digests import Digests, record_digest
 from app.packaging.requirements import read_contents
@@ -130,8 +141,8 @@ def test_the_bill_names_libraries_models_and_debian_packages(tmp_path: Path) -> 
         installed(tmp_path, "Some_Thing", "License-Expression: MIT", version="2.0+cpu"),
         installed(tmp_path, "theramap", version="1.2.3"),
     ]
-    debian = [DebianPackage("libc6", "1:2.36-9+deb12u14", "amd64")]
-    bill = bill_of_materials(digests, libraries, debian, 1_700_000_000)
+    base = Base(debian=(DebianPackage("libc6", "1:2.36-9+deb12u14", "amd64"),))
+    bill = bill_of_materials(digests, libraries, base, 1_700_000_000)
     assert (bill["bomFormat"], bill["specVersion"], bill["version"]) == ("CycloneDX", "1.6", 1)
     assert bill["metadata"]["timestamp"] == "2023-11-14T22:13:20Z"
     assert bill["metadata"]["component"]["version"] == "1.2.3"
@@ -143,8 +154,8 @@ def test_the_bill_names_libraries_models_and_debian_packages(tmp_path: Path) -> 
     assert [file["hashes"][0]["content"] for file in model["components"]] == ["1" * 64, "2" * 64]
     assert package["purl"] == "pkg:deb/debian/libc6@1%3A2.36-9%2Bdeb12u14?arch=amd64"
     assert uuid.UUID(bill["serialNumber"].removeprefix("urn:uuid:")).version == 5
-    assert json.dumps(bill_of_materials(digests, libraries, debian, 1_700_000_000)) == json.dumps(bill)
-    other = bill_of_materials(digests, libraries[:1], [], 1_700_000_000)
+    assert json.dumps(bill_of_materials(digests, libraries, base, 1_700_000_000)) == json.dumps(bill)
+    other = bill_of_materials(digests, libraries[:1], Base(), 1_700_000_000)
     assert other["serialNumber"] != bill["serialNumber"]
 
 
@@ -158,3 +169,37 @@ def test_installed_debian_packages_are_read_from_dpkg(tmp_path: Path) -> None:
     status.write_text("\n\n".join(blocks) + "\n", "utf-8")
     assert [each.name for each in debian_packages(status)] == ["apt", "zlib1g"]
     assert debian_packages(tmp_path / "none") == ()
+
+
+def test_the_bill_names_a_python_that_is_not_debians_and_what_came_with_it(tmp_path: Path) -> None:
+    digests = Digests(theramap="1.2.3", variant="cpu", wheels={"setuptools==80.0": "3" * 64})
+    own = installed(tmp_path / "own", "setuptools", version="80.0")
+    others = [installed(tmp_path / "base", "pip", version="24.0")]
+    others += [installed(tmp_path / "base", "setuptools", version="80.0")]
+    base = Base(cpython="3.11.9", distributions=tuple(others))
+    components = bill_of_materials(digests, [own], base, 0)["components"]
+    assert [each["bom-ref"] for each in components] == [
+        "pkg:pypi/setuptools@80.0",
+        "pkg:generic/python@3.11.9",
+        "base/pkg:pypi/pip@24.0",
+        "base/pkg:pypi/setuptools@80.0",
+    ]
+    assert components[1]["cpe"] == "cpe:2.3:a:python:python:3.11.9:*:*:*:*:*:*:*"
+    assert ["hashes" in each for each in components] == [True, False, False, False]
+
+
+def test_a_program_is_debians_when_dpkg_lists_it(tmp_path: Path) -> None:
+    (tmp_path / "python3.11-minimal.list").write_text("/.\n/usr\n/usr/bin/python3.11\n", "utf-8")
+    assert is_debians(Path("/usr/bin/python3.11"), tmp_path)
+    assert not is_debians(Path("/usr/bin/python3"), tmp_path)
+    assert not is_debians(Path("/usr/local/bin/python3.11"), tmp_path)
+    assert not is_debians(Path("/usr/bin/python3.11"), tmp_path / "none")
+
+
+def test_the_base_is_the_interpreters_own_and_not_the_environments() -> None:
+    base = read_base()
+    assert base.cpython in (None, platform.python_version())
+    own = Path(sys.base_prefix).resolve()
+    places = [Path(str(each.locate_file(""))).resolve() for each in base.distributions]
+    assert all(place.is_relative_to(own) for place in places)
+    assert "theramap" not in {each.metadata["Name"] for each in base.distributions}
