@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from app.gateway.settings import Gateway
 from app.jobs.database import open_database
 from app.log import get_logger
 from app.overview import count, free_bytes, spool_bytes
+from app.pulse import Pulse
 from app.settings import Settings
 from app.settings_check import ANY_HOST
 
@@ -27,6 +29,7 @@ CONNECT_S = 2.0
 SPOOL_EVERY_S = 60.0
 """The spool's size is counted file by file, so not at every scrape."""
 ROLES = ("work", "deliver")
+PULSES = ("receive", "keeper", *ROLES)
 MEBI = 2**20
 
 
@@ -167,8 +170,14 @@ class GatewayMetrics(Collector):
                 for role in ROLES
             }
             yield _gauges("workers", "Workers heard of in time, by role.", "role", living)
+        yield _gauges("pulse_seconds", "Since each role here last did something.", "role", self._pulses())
         yield _gauge("spool_bytes", "Bytes in the spool and kept aside.", self._spool_bytes())
         yield _gauge("free_bytes", "Bytes free where the spool lies.", free_bytes(self._gateway.data))
+
+    def _pulses(self) -> dict[str, int]:
+        """Of the roles that have this data folder."""
+        ages_s = {role: Pulse(self._gateway.data, role).age_s for role in PULSES}
+        return {role: round(age_s) for role, age_s in ages_s.items() if age_s < math.inf}
 
     def _spool_bytes(self) -> int:
         if self._spool is None or time.monotonic() - self._spool[0] > SPOOL_EVERY_S:

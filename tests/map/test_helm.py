@@ -25,11 +25,16 @@ NAME = "site-theramap"
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "10.1.0.5", "port": 104}
 AE = {"title": "THERAMAP", "allow": {"ae_titles": ["PACS"]}, "pacs": "pacs", "destinations": ["pacs"]}
 OPEN = {"senders": ["10.1.0.5/32"], "destinations": [{"cidr": "10.1.0.5/32", "ports": [104, 443]}]}
-STORE = {"url": "s3://bucket/theramap", "endpoint": "https://s3.example", "existingSecret": "store"}
+STORE = {
+    "url": "s3://bucket/theramap",
+    "endpoint": "https://s3.example",
+    "existingSecret": "store",
+    "ca": "/run/secrets/store/ca.crt",
+}
 SCRAPER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "prometheus"}}}
 OTHER_DATABASE = {
     "bundled": {"enabled": False},
-    "url": "postgresql+psycopg://theramap@db.example:5432/theramap?sslmode=verify-full",
+    "url": "postgresql+psycopg://theramap@db.example:5432/theramap?sslmode=verify-full&sslrootcert=/run/secrets/db/ca.crt",
     "existingSecret": "db",
 }
 
@@ -302,7 +307,8 @@ def test_probes_name_roles_that_beat(chart: Chart) -> None:
             command = container.get(kind, {}).get("exec", {}).get("command", [])
             if "alive" in command:
                 roles = [word.split("=")[0] for word in command[2:]]
-                expected = ["receive", "keeper"] if name.endswith("/receive") else [container["name"]]
+                begins = name.endswith("/receive") and kind == "startupProbe"
+                expected = ["receive", "keeper"] if begins else [container["name"]]
                 assert roles == expected
 
 
@@ -388,11 +394,23 @@ def test_places_outside_are_opened_one_by_one() -> None:
     assert render(VALUES["no policies"]).of_kind("NetworkPolicy") == []
 
 
+def test_peers_within_the_cluster_are_opened_by_their_labels() -> None:
+    """An address matches no pod where the network is Cilium's."""
+    pacs = {"podSelector": {"matchLabels": {"app": "pacs"}}}
+    policy = {"senderPods": [pacs], "destinations": [{"peer": pacs, "ports": [104]}]}
+    chart = render({"networkPolicy": {**policy, "dns": {"namespace": "openshift-dns", "ports": [5353]}}})
+    assert chart.find("NetworkPolicy", "-receive")["spec"]["ingress"][0]["from"] == [pacs]
+    egress = chart.find("NetworkPolicy", "-roles")["spec"]["egress"]
+    assert {one["port"] for one in egress[0]["ports"]} == {5353}
+    assert egress[-1] == {"to": [pacs], "ports": [{"port": 104}]}
+
+
 def test_object_store_takes_the_place_of_the_volume() -> None:
     chart = render(VALUES["object store"])
     assert chart.of_kind("PersistentVolumeClaim") == []
     environment = {one["name"]: one for one in chart.container("Deployment", "-work", "work")["env"]}
     assert environment["AWS_ENDPOINT_URL_S3"]["value"] == "https://s3.example"
+    assert environment["AWS_CA_BUNDLE"]["value"] == "/run/secrets/store/ca.crt"
     assert environment["AWS_SECRET_ACCESS_KEY"]["valueFrom"] == {
         "secretKeyRef": {"name": "store", "key": "secret-key"}
     }
@@ -405,7 +423,7 @@ def test_alarms_are_about_metrics_that_there_are() -> None:
     (rule,) = chart.of_kind("PrometheusRule")
     (group,) = rule["spec"]["groups"]
     expressions = [one["expr"] for one in group["rules"]]
-    assert len(expressions) == 7
+    assert len(expressions) == 8
     of_site = f'{{namespace="{NAMESPACE}",service="{NAME}-console"}}'
     assert f"theramap_free_bytes{of_site} < 3221225472" in expressions
     named = set(re.findall(r"theramap_\w+", " ".join(expressions)))
@@ -441,6 +459,7 @@ def test_notes_say_what_is_not_open_yet(tmp_path: Path) -> None:
     assert "kubectl -n imaging exec site-theramap-receive-0 -c receive" in notes({})
     assert "YET" not in notes(VALUES["site"]).upper().replace("NOT YET", "")
     assert "Network policies are off" in notes(VALUES["no policies"])
+    assert "pin it there by receive.nodeSelector" in notes(VALUES["node port"])
 
 
 def test_images_come_by_digest_or_tag_and_with_their_pull_secret() -> None:

@@ -55,6 +55,9 @@ checksum/settings: {{ include "theramap.settings" . | sha256sum }}
 {{- if .region }}
 - {name: AWS_DEFAULT_REGION, value: {{ .region | quote }}}
 {{- end }}
+{{- if .ca }}
+- {name: AWS_CA_BUNDLE, value: {{ .ca | quote }}}
+{{- end }}
 {{- if .existingSecret }}
 - name: AWS_ACCESS_KEY_ID
   valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: access-key}}
@@ -109,6 +112,7 @@ checksum/settings: {{ include "theramap.settings" . | sha256sum }}
 startupProbe:
   exec: {command: [/opt/holoscan/app/tools, alive, {{ .role }}=30]}
   periodSeconds: 5
+  timeoutSeconds: 5
   failureThreshold: 120
 livenessProbe:
   exec: {command: [/opt/holoscan/app/tools, alive, {{ .role }}=180]}
