@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,24 @@ class Checkout:
         lines = (self.root / "requirements.lock").read_text(encoding="utf-8").splitlines()
         pins = (line.strip().split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
         return {normal_name(name): version for name, version in pins}
+
+
+def git(checkout: Checkout, *words: str) -> subprocess.CompletedProcess[str]:
+    """Ask git about the checkout, whoever owns its files: what is packaged is run from them anyway.
+
+    Raises
+    ------
+    FileNotFoundError
+        git is not installed.
+    """
+    trusted = ("-c", f"safe.directory={checkout.root}", "-c", "core.fsmonitor=false")
+    return subprocess.run(  # noqa: S603
+        ["git", *trusted, *words],  # noqa: S607
+        cwd=checkout.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def this_checkout() -> Checkout:

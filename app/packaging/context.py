@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import jsonschema
 
-from app.packaging.checkout import Checkout
+from app.packaging.checkout import Checkout, git
 from app.packaging.containerfile import containerfile, labels_of
 from app.packaging.digests import Digests, digest_of, digests_beneath
 from app.packaging.documents import FILES, copy_documents
@@ -144,13 +143,7 @@ def revision_of(checkout: Checkout) -> str | None:
 
 def _git(checkout: Checkout, *words: str) -> str | None:
     try:
-        done = subprocess.run(  # noqa: S603
-            ["git", *words],  # noqa: S607
-            cwd=checkout.root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = git(checkout, *words)
     except FileNotFoundError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

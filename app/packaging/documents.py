@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from app.packaging.checkout import Checkout
+from app.packaging.checkout import Checkout, git
 from app.packaging.errors import PackagingError
 
 FILES = ("LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md")
@@ -51,11 +51,9 @@ def _there(checkout: Checkout) -> list[str]:
 
 
 def _tracked(checkout: Checkout) -> list[str]:
-    command = ["git", "ls-files", "-z", "--", *FOLDERS]
     try:
-        done = subprocess.run(  # noqa: S603
-            command, cwd=checkout.root, capture_output=True, text=True, check=True
-        )
+        done = git(checkout, "ls-files", "-z", "--", *FOLDERS)
+        done.check_returncode()
     except FileNotFoundError as error:
         raise PackagingError("git is not installed: it tells which documents are the repository's") from error
     except subprocess.CalledProcessError as error:
