@@ -196,7 +196,7 @@ class _Recorder(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.posted.append((self.path, self.headers["Content-Type"], json.loads(body)))
-        self.send_response(409 if self.path == self.server.refused else 201)
+        self.send_response(self.server.answers.get(self.path, 201))
         self.end_headers()
         self.wfile.write(b"{}")
 
@@ -207,7 +207,7 @@ class _Recorder(BaseHTTPRequestHandler):
 @pytest.fixture
 def services() -> Iterator[Any]:
     server: Any = HTTPServer((LOOPBACK, 0), _Recorder)
-    server.posted, server.refused = [], None
+    server.posted, server.answers = [], {}
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -243,11 +243,19 @@ def test_register_posts_the_pacs_the_ae_title_and_then_the_workflow(services: An
 
 
 def test_register_stops_at_what_is_refused(services: Any) -> None:
-    services.refused = "/config/ae"
+    services.answers = {"/config/ae": 400}
     done = register(services, "ARCHIVE", "10.1.2.3", "104")
-    assert done.returncode != 0
-    assert "409" in done.stderr
+    assert done.returncode == 1
+    assert "/config/ae: refused (400)" in done.stderr
     assert [path for path, _, _ in services.posted][-1] == "/config/ae"
+
+
+def test_register_goes_on_past_what_is_there_already(services: Any) -> None:
+    services.answers = {"/config/source": 409}
+    done = register(services, "ARCHIVE", "10.1.2.3", "104")
+    assert done.returncode == 0
+    assert "/config/source: there already, and left as it is" in done.stderr
+    assert [path for path, _, _ in services.posted][-1] == "/workflows"
 
 
 def test_register_says_what_it_wants(services: Any) -> None:

@@ -8,10 +8,18 @@ WORKFLOWS=${WORKFLOWS:-http://localhost:5001}
 [ $# -eq 3 ] || { echo "usage: $0 PACS_AE_TITLE PACS_ADDRESS PACS_PORT" >&2; exit 2; }
 cd "$(dirname "$0")"
 
+answer=$(mktemp)
+trap 'rm -f "$answer"' EXIT
+
 post() { # address, JSON or @file
-  echo "$1"
-  curl --silent --show-error --fail-with-body --header 'Content-Type: application/json' --data "$2" "$1"
-  echo
+  status=$(curl --silent --show-error --output "$answer" --write-out '%{http_code}' \
+    --header 'Content-Type: application/json' --data "$2" "$1")
+  echo "$1: $status $(cat "$answer")"
+  case $status in
+    2??) ;;
+    409) echo "$1: there already, and left as it is" >&2 ;;
+    *) echo "$1: refused ($status)" >&2; exit 1 ;;
+  esac
 }
 
 # The workflow knows the PACS by the name PACS.
