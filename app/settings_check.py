@@ -226,6 +226,13 @@ def _reason(error: Exception) -> str:
     return getattr(error, "reason", None) or str(error) or "it cannot be read"
 
 
+def _models(settings: Settings) -> Iterator[Fault]:
+    """A folder that is named and not there, a mount misspelt, would be no models in silence."""
+    folder = settings.models.folder
+    if folder is not None and not folder.is_dir():
+        yield Fault("models.folder", f"{folder} is not there", "name the models' folder; it may be empty")
+
+
 Check = Callable[[Settings], Iterator[Fault]]
 _GATEWAY: tuple[Check, ...] = (_database_password, _site_key)
 _RECEIVE: tuple[Check, ...] = (*_GATEWAY, _stow_is_protected, _receiver_tls)
@@ -244,7 +251,7 @@ def _rules(settings: Settings) -> Iterator[Fault]:
         yield Fault("rules", refusal.sentence, "correct the file")
 
 
-_WORK: tuple[Check, ...] = (_protocols, _rules, _methods, _remotes)
+_WORK: tuple[Check, ...] = (_models, _protocols, _rules, _methods, _remotes)
 _DELIVER: tuple[Check, ...] = (_remotes, _endpoints)
 CHECKS: dict[str, tuple[Check, ...]] = {
     "receive": _RECEIVE,

@@ -138,3 +138,13 @@ def test_protocol_and_method_must_exist() -> None:
     assert sentence.endswith("there is no protocol pmsa; choose one of fapi, fdg, psma, sstr")
     (sentence,) = told(ae_titles=[{"title": "A", "method": "guess"}])
     assert "there is no method guess; choose one of" in sentence
+
+
+def test_models_that_are_not_there_are_told_to_the_worker(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"models": {"folder": tmp_path / "misspelt"}})
+    (fault,) = faults(settings, "work")
+    assert fault.setting == "models.folder"
+    assert str(tmp_path / "misspelt") in fault.sentence
+    assert list(faults(settings, "receive")) == []
+    (tmp_path / "misspelt").mkdir()
+    assert list(faults(settings, "work")) == []

@@ -162,3 +162,9 @@ def test_an_unwritable_output_is_one_line(context: Path, tmp_path: Path) -> None
     assert done.returncode == 2
     assert done.stderr.startswith("cannot write to the output folder /proc/none as uid ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_role_does_not_start_without_the_folder_of_models_that_is_named(context: Path) -> None:
+    done = tools(context, "work", HOLOSCAN_MODEL_PATH="/misspelt")
+    line = "no models: /misspelt is not there; name a folder, which may be empty\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
