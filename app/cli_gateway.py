@@ -214,7 +214,7 @@ def _start(role: str, supervised: bool) -> Settings:
     if found:
         _fail("\n".join(f"settings: {fault}" for fault in found))
     try:
-        configure_log(role, settings.gateway.data, settings.gateway.site_key_file)
+        configure_log(role, settings.gateway)
     except OSError as error:
         _fail(f"settings: gateway.data: {error}; give a folder that this user may write to")
     return settings

@@ -15,17 +15,19 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
+
+if TYPE_CHECKING:
+    from app.gateway.settings import Gateway
 
 KEY_FILE = "site.key"
 
 _site_key: list[bytes] = []
 
 
-def configure_log(
-    role: str, data: Path, site_key_file: Path | None = None, level: int = logging.INFO
-) -> None:
+def configure_log(role: str, gateway: Gateway, level: int = logging.INFO) -> None:
     """Begin to log as a role.
 
     The site's key is that of a file which all machines of the site have, or is made in the data folder on
@@ -34,7 +36,8 @@ def configure_log(
     Log lines of libraries pass through the same door, warnings and worse only: what pynetdicom tells
     below that names peers' data.
     """
-    _site_key[:] = [_own_key(data) if site_key_file is None else site_key_file.read_bytes()]
+    key_file = gateway.site_key_file
+    _site_key[:] = [_own_key(gateway.data) if key_file is None else key_file.read_bytes()]
     timestamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     origin = {"role": role, "pid": os.getpid()}
     shared: list[structlog.typing.Processor] = [

@@ -97,8 +97,8 @@ def _database_password(settings: Settings) -> Iterator[Fault]:
     try:
         _ = settings.gateway.database_url
     except PasswordFileError as error:
-        setting, _, sentence = str(error).partition(": ")
-        yield Fault(setting, sentence, "give a file that holds the password and that this user may read")
+        remedy = "give a file that holds the password and that this user may read"
+        yield Fault(error.setting, error.sentence, remedy)
 
 
 def _site_key(settings: Settings) -> Iterator[Fault]:

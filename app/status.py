@@ -42,7 +42,7 @@ def open_site(settings: Settings) -> Ledger:
     DatabaseError, sqlalchemy.exc.DBAPIError
         The database cannot be used.
     """
-    configure_log("command", settings.gateway.data, settings.gateway.site_key_file)
+    configure_log("command", settings.gateway)
     prepare_database(settings.gateway.database_url)
     return open_ledger(settings.gateway.database_url)
 

@@ -22,6 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app.packaging.builders import find_builder
 from app.packaging.request import PackageRequest
 
@@ -67,8 +69,10 @@ PODMAN = (
         "run",
         "--rm",
     ),
-    *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--memory", "8g", "--pids-limit", "512"),
-    *("--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"),
+    *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--network", "none"),
+)
+HARDENED = (
+    *("--memory", "8g", "--pids-limit", "512", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"),
     *("--security-opt", "no-new-privileges", "--user", "1000:1000"),
 )
 
@@ -81,6 +85,13 @@ def missing() -> str | None:
     Who names IMAGE_FOLDER has asked for the image: whatever is wanting then fails them.
     """
     return None if os.environ.get(FOLDER) else absent()
+
+
+def marks(*more: str | None) -> list[pytest.MarkDecorator]:
+    """Return the marks of a file of tests of the image; ``more`` is why they are skipped besides."""
+    lacking = next((reason for reason in (missing(), *more) if reason is not None), None)
+    skip = pytest.mark.skipif(lacking is not None, reason=f"the image: {lacking}")
+    return [pytest.mark.slow, pytest.mark.timeout(1800), skip]
 
 
 def absent() -> str | None:
@@ -159,7 +170,11 @@ class Image:
     ) -> tuple[Done, float]:
         """Run a word of the entry, or with ``--entrypoint`` among the options another program, by podman."""
         mounts = ["-v", f"{source}:/var/holoscan/input:ro", "-v", f"{output}:/var/holoscan/output"]
-        return _timed([*PODMAN, *mounts, *options, IMAGE, *words], _environment(self.folder))
+        return self.platform(*HARDENED, *mounts, *options, words=words)
+
+    def platform(self, *options: str | Path, words: Sequence[str] = ()) -> tuple[Done, float]:
+        """Run it by podman with a platform's own options and no more."""
+        return _timed([*PODMAN, *map(str, options), IMAGE, *words], _environment(self.folder))
 
     def sizes_mb(self) -> dict[str, float]:
         """Return the size of the whole and of its parts, in 10⁶ bytes as they lie on disk."""

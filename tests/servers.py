@@ -265,6 +265,11 @@ class Orthanc(_Server):
         }
         self._settings.write_text(json.dumps(content, indent=2))
 
+    def remote(self, **more: Any) -> dict[str, Any]:
+        """This PACS as the remote ``pacs`` of theramap's settings."""
+        own = {"name": "pacs", "ae_title": self.ae_title, "host": LOOPBACK, "port": self.dicom_port}
+        return {**own, **more}
+
     def command(self) -> list[str]:
         return [ORTHANC, str(self._settings)]
 
@@ -585,6 +590,12 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 # ---- studies -----------------------------------------------------------------------------------
+
+
+def quick_ae(**more: Any) -> dict[str, Any]:
+    """Return theramap's AE title for settings, with a study complete soon and results for ``pacs``."""
+    own = {"title": "THERAMAP", "quiet_s": 1, "quiet_complete_s": 0.5, "destinations": ["pacs"]}
+    return {**own, **more}
 
 
 def phantom_study(folder: Path, seed: int, slices: int = 8, patient_id: str | None = None) -> Path:

@@ -147,7 +147,7 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"settings: {error}\n")
         return 2
-    configure_log("keeper", settings.data, settings.site_key_file)
+    configure_log("keeper", settings)
     try:
         run_keeper(settings, stop)
     except DatabaseError as error:

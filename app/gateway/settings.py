@@ -31,6 +31,12 @@ Seconds = Annotated[float, Field(ge=0, le=30 * 86400)]
 class PasswordFileError(Exception):
     """The file of the database's password cannot be used, and why."""
 
+    setting = "gateway.database_password_file"
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(f"{self.setting}: {sentence}")
+        self.sentence = sentence
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -376,7 +382,7 @@ def _password_in(path: Path) -> str:
         password = path.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "no text"
-        raise PasswordFileError(f"gateway.database_password_file: {path}: {reason}") from error
+        raise PasswordFileError(f"{path}: {reason}") from error
     if not password.strip():
-        raise PasswordFileError(f"gateway.database_password_file: {path} is empty")
+        raise PasswordFileError(f"{path} is empty")
     return password

@@ -50,7 +50,7 @@ def main() -> int:
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     _keep_libraries_off_the_pipe()
     settings = read_settings()
-    configure_log("child", settings.gateway.data, settings.gateway.site_key_file)
+    configure_log("child", settings.gateway)
     protocols = _warm_up(settings)
     _say(answers, {"ready": _resident_mib()})
     for line in requests:

@@ -30,7 +30,7 @@ def busy_site(data: Path, **settings: object) -> Site:
             site.ledger.jobs.start(job, "worker")
         if number == 2:
             site.end(job, 0, "pacs")
-    configure_log("test", data)
+    configure_log("test", Gateway(data=data))
     return site
 
 

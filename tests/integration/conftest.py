@@ -25,3 +25,11 @@ def image() -> Iterator[Image]:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         yield build_image(Path(folder))
         forget(Path(folder))
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that uid 1000 may look into; pytest's own lie beneath one that it may not enter."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

@@ -21,12 +21,12 @@ from app.gateway.spool import Spool, hashed
 from app.jobs.tables import DeliveryKind, DeliveryState, JobState, commitments
 from tests.servers import (
     AUTO_ROUTE,
-    LOOPBACK,
     ORTHANC,
     STORESCU,
     Orthanc,
     Theramap,
     free_port,
+    quick_ae,
     require,
     storescu,
     wait_until,
@@ -129,27 +129,8 @@ def _settings(port: int, orthanc: Orthanc) -> dict[str, Any]:
         "device": "cpu",
         "gateway": {
             "receiver": {"port": port, "processes": 2},
-            "ae_titles": [
-                {
-                    "title": "THERAMAP",
-                    "quiet_s": QUIET_S,
-                    "quiet_complete_s": 0.5,
-                    "pacs": "pacs",
-                    "destinations": ["pacs"],
-                }
-            ],
-            "remotes": [
-                {
-                    "name": "pacs",
-                    "ae_title": orthanc.ae_title,
-                    "host": LOOPBACK,
-                    "port": orthanc.dicom_port,
-                    "calling_ae_title": "THERAMAP",
-                    "results": ["seg", "sr"],
-                    "commitment_timeout_s": 20,
-                    "retry": {"first_s": 1},
-                }
-            ],
+            "ae_titles": [quick_ae(quiet_s=QUIET_S, pacs="pacs")],
+            "remotes": [orthanc.remote(commitment_timeout_s=20, retry={"first_s": 1})],
             "work": {"poll_s": 0.1},
         },
     }

@@ -32,16 +32,11 @@ from tests.image import (
     buildah,
     inspect,
     layers,
-    missing,
+    marks,
     podman_missing,
 )
 
-LACKING = missing()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(LACKING is not None, reason=f"the image: {LACKING}"),
-]
+pytestmark = marks()
 MOST_MB = 2500
 MOST_BEYOND_S = 15.0
 

@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pydicom
-import pytest
 
 from app.packaging.checkout import this_checkout
-from tests.image import IMAGE, Image, missing, podman_missing
+from tests.image import Image, marks, podman_missing
 from tests.servers import phantom_study
 
-LACKING = missing() or podman_missing()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(LACKING is not None, reason=f"the image: {LACKING}"),
-]
+pytestmark = marks(podman_missing())
 RECIPES = this_checkout().root / "map" / "recipes"
-PODMAN = (
-    "podman --storage-driver vfs --runtime runc --cgroup-manager cgroupfs run --rm --network none"
-    " --ulimit nofile=1024:1024 --ulimit nproc=1024:1024"
-)
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that every user may enter."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
-def run(image: Image, *options: str | Path, words: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    storage = {**os.environ, "CONTAINERS_STORAGE_CONF": str(image.folder / "storage.conf")}
-    command = [*shlex.split(PODMAN), *map(str, options), IMAGE, *words]
-    return subprocess.run(command, env=storage, capture_output=True, text=True, check=False)
 
 
 def variables(given: dict[str, str]) -> list[str]:
@@ -75,8 +47,7 @@ def test_as_the_docker_task_of_monai_deploy_express(image: Image, place: Path) -
         f"{output}:{task['env_HOLOSCAN_OUTPUT_PATH']}",
     ]
     names = {name.removeprefix("env_"): value for name, value in task.items() if name.startswith("env_")}
-    done = run(
-        image,
+    done, _ = image.platform(
         *("--user", task["user"], "--entrypoint", json.dumps(task["entrypoint"].split(","))),
         *(word for mount in mounts for word in ("-v", mount)),
         *variables(names),
@@ -100,9 +71,8 @@ def test_as_a_module_of_mercure(image: Image, place: Path) -> None:
     given = {f"HOLOSCAN_{side}_PATH": path for side, path in paths.items()}
     given |= {f"MONAI_{side}PATH": path for side, path in paths.items()}
     given |= {"MERCURE_IN_DIR": paths["INPUT"], "MERCURE_OUT_DIR": paths["OUTPUT"]}
-    shown = run(image, "--entrypoint", "", words=("cat", "/etc/monai/app.json"))
-    done = run(
-        image,
+    shown, _ = image.platform("--entrypoint", "", words=("cat", "/etc/monai/app.json"))
+    done, _ = image.platform(
         *_as_options(json.loads(module["docker_arguments"])),
         *("--entrypoint", "", "-v", f"{source}:{paths['INPUT']}", "-v", f"{output}:{paths['OUTPUT']}"),
         *variables(json.loads(module["environment"]) | given),
@@ -141,8 +111,7 @@ def test_as_a_task_of_kaapana(image: Image, place: Path) -> None:
     (command,) = [json.loads(line.removeprefix("ENTRYPOINT ")) for line in lines if "ENTRYPOINT" in line]
     (user,) = [line.removeprefix("USER ") for line in lines if line.startswith("USER")]
     assert command[-1] == entry
-    done = run(
-        image,
+    done, _ = image.platform(
         *("--user", user, "--entrypoint", json.dumps(command)),
         *("-v", f"{place / 'run'}:/kaapana/mounted/data/run"),
         *("-v", f"{container / 'files' / 'batch.py'}:{entry}:ro"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from pydicom import dcmread
 from app.jobs.database import open_ledger
 from app.jobs.tables import DeliveryState
 from tests.helm import Chart, render
-from tests.image import Image, missing
+from tests.image import Image, marks
 from tests.image_pod import Container, volume
 from tests.servers import (
     AUTO_ROUTE,
@@ -25,40 +23,21 @@ from tests.servers import (
     Postgres,
     free_port,
     phantom_study,
+    quick_ae,
     storescu,
     wait_until,
 )
 
-LACKING = missing()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(LACKING is not None, reason=f"the image: {LACKING}"),
-]
+pytestmark = marks()
 STARTS_WITHIN_S = 120
 NAME = "site-theramap"
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that uid 1000 may look into; pytest's own lie beneath one that it may not enter."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
 def site_settings(orthanc: Orthanc) -> dict[str, Any]:
     """The site's own part of the values."""
-    remote = {"name": "pacs", "ae_title": "PACS", "host": LOOPBACK, "port": orthanc.dicom_port}
-    ae = {
-        "title": "THERAMAP",
-        "quiet_s": 1,
-        "quiet_complete_s": 0.5,
-        "pacs": "pacs",
-        "destinations": ["pacs"],
-    }
     receiver = {"processes": 1, "keep_free_mib": 0}
-    return {"gateway": {"stop_grace_s": 30, "receiver": receiver, "ae_titles": [ae], "remotes": [remote]}}
+    known = {"ae_titles": [quick_ae(pacs="pacs")], "remotes": [orthanc.remote()]}
+    return {"gateway": {"stop_grace_s": 30, "receiver": receiver, **known}}
 
 
 def on_this_machine(chart: Chart, port: int, postgres: Postgres) -> bytes:

@@ -20,16 +20,11 @@ from pydicom import dcmread
 from app.jobs.database import open_ledger
 from app.jobs.tables import DeliveryState, JobState
 from app.packaging.checkout import this_checkout
-from tests.image import Image, missing
+from tests.image import Image, marks
 from tests.image_server import UID, ImageServer
 from tests.servers import LOOPBACK, Orthanc, Postgres, free_port, phantom_study, storescu, wait_until
 
-LACKING = missing()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(LACKING is not None, reason=f"the image: {LACKING}"),
-]
+pytestmark = marks()
 FILES = this_checkout().root / "map"
 PASSWORD = "of-the-database"
 STARTS_WITHIN_S = 120

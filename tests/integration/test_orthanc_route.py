@@ -29,6 +29,7 @@ from tests.servers import (
     Theramap,
     free_port,
     phantom_study,
+    quick_ae,
     require,
     storescu,
     wait_until,
@@ -114,21 +115,8 @@ def _settings(port: int, orthanc: Orthanc) -> dict[str, Any]:
         "device": "cpu",
         "gateway": {
             "receiver": {"port": port, "processes": 1},
-            "ae_titles": [
-                {"title": AE_TITLE, "quiet_s": 1, "quiet_complete_s": 0.5, "destinations": ["pacs"]}
-            ],
-            "remotes": [
-                {
-                    "name": "pacs",
-                    "ae_title": orthanc.ae_title,
-                    "host": LOOPBACK,
-                    "port": orthanc.dicom_port,
-                    "calling_ae_title": AE_TITLE,
-                    "results": ["seg", "sr"],
-                    "commitment_timeout_s": 20,
-                    "retry": {"first_s": 1},
-                }
-            ],
+            "ae_titles": [quick_ae()],
+            "remotes": [orthanc.remote(commitment_timeout_s=20, retry={"first_s": 1})],
             "work": {"poll_s": 0.1},
         },
     }

@@ -39,6 +39,7 @@ from tests.servers import (
     descendants,
     free_port,
     phantom_study,
+    quick_ae,
     require,
     storescu,
     wait_until,
@@ -127,21 +128,13 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 def _settings(orthanc: Orthanc) -> dict[str, Any]:
     """The site's own part of the values."""
-    remote = {"name": "pacs", "ae_title": "PACS", "host": LOOPBACK, "port": orthanc.dicom_port}
-    ae = {
-        "title": "THERAMAP",
-        "quiet_s": 1,
-        "quiet_complete_s": 0.5,
-        "pacs": "pacs",
-        "destinations": ["pacs"],
-    }
     return {
         "device": "cpu",
         "gateway": {
             "stop_grace_s": 20,
             "receiver": {"processes": 1, "keep_free_mib": 0},
-            "ae_titles": [ae],
-            "remotes": [{**remote, "commitment_timeout_s": 20, "retry": {"first_s": 1}}],
+            "ae_titles": [quick_ae(pacs="pacs")],
+            "remotes": [orthanc.remote(commitment_timeout_s=20, retry={"first_s": 1})],
             "work": {"poll_s": 0.1, "heartbeat_s": 0.5, "lost_after_s": LOST_AFTER_S},
         },
     }

@@ -15,13 +15,13 @@ import pytest
 
 from app.jobs.tables import DeliveryState, JobState
 from tests.servers import (
-    LOOPBACK,
     ORTHANC,
     STORESCU,
     Orthanc,
     Theramap,
     free_port,
     phantom_study,
+    quick_ae,
     require,
     storescu,
     wait_until,
@@ -79,20 +79,12 @@ def _open_files(pid: int) -> int:
 
 
 def settings(port: int, orthanc: Orthanc) -> dict[str, Any]:
-    ae_title = {"title": "THERAMAP", "quiet_s": 1.0, "quiet_complete_s": 0.5, "destinations": ["pacs"]}
-    pacs = {
-        "name": "pacs",
-        "ae_title": orthanc.ae_title,
-        "host": LOOPBACK,
-        "port": orthanc.dicom_port,
-        "retry": {"first_s": 1},
-    }
     return {
         "device": "cpu",
         "gateway": {
             "receiver": {"port": port, "processes": 2},
-            "ae_titles": [ae_title],
-            "remotes": [pacs],
+            "ae_titles": [quick_ae()],
+            "remotes": [orthanc.remote(retry={"first_s": 1})],
             "work": {"poll_s": 0.1},
         },
     }

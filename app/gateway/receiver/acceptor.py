@@ -219,7 +219,7 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"settings: {error}\n")
         return 2
-    configure_log("acceptor", gateway.data, gateway.site_key_file)
+    configure_log("acceptor", gateway)
     quiet_libraries()
     threading.excepthook = log_fault
     listener = socket.socket(fileno=int(sys.argv[1]))

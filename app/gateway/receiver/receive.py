@@ -66,7 +66,7 @@ def pulse_of_all(gateway: Gateway) -> Callable[[], None]:
 def run_receive(settings: Settings) -> int:
     """Receive until SIGTERM; return the exit code."""
     gateway = settings.gateway
-    configure_log("receive", gateway.data, gateway.site_key_file)
+    configure_log("receive", gateway)
     stop = Stop().install()
     try:
         listener = bind(gateway.receiver)

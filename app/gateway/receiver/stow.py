@@ -255,7 +255,7 @@ def main() -> int:
         gateway = read_settings().gateway
         if gateway.receiver.stow is None:
             raise SettingsError("gateway.receiver.stow is not set")
-        configure_log("stow", gateway.data, gateway.site_key_file)
+        configure_log("stow", gateway)
         quiet_libraries()
         with Writer(Spool(gateway.data, gateway.receiver.keep_free_mib * MIB)) as writer:
             server(gateway, gateway.receiver.stow, make_app(gateway, writer)).run()

@@ -195,9 +195,9 @@ def test_a_failure_and_a_flood_end_the_question(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_an_answer_says_of_a_patient_is_not_logged(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from app.log import configure_log\n"
-        "from app.gateway.network.query import study_identity; from app.gateway.settings import Remote\n"
-        "configure_log('keeper', Path(sys.argv[1]))\n"
+        "import sys; from app.log import configure_log; from app.gateway.settings import Gateway, Remote\n"
+        "from app.gateway.network.query import study_identity\n"
+        "configure_log('keeper', Gateway(data=sys.argv[1]))\n"
         "print(study_identity(Remote.model_validate_json(sys.argv[2]), '1.2').sex)\n"
     )
     secret = match(StudyInstanceUID="1.2", PatientID="SECRET " * 20)
