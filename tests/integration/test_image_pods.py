@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def test_a_container_that_is_still_starting_ends_when_told(image: Image, place: 
     with suppress(TimeoutError):  # once it waits for the database, it has a pulse
         work.start(after_s)
     try:
-        assert work.stop(within_s=20) == 0
+        assert work.stop(within_s=20) in {0, 128 + signal.SIGTERM}  # the second: before the entry has begun
     finally:
         work.kill()
 
